@@ -1,0 +1,106 @@
+"""The command line: `inventorybot COMMAND`, also `python -m inventorybot COMMAND`.
+
+Every command lives with the code it starts (services/, streaming/, ml/) and is found by name in COMMANDS, so that
+`--help` imports none of them and no layer imports another.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from inventorybot import __version__
+from inventorybot.errors import InventoryBotError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("services.local.up:up", "Start the whole platform on this machine, and play a warehouse day through it."),
+    "demo": ("services.local.demo:demo", "Play the demo day on a platform that runs already."),
+    "publish": (
+        "services.publish_cli:publish",
+        "Publish events from JSON lines or CSV; report every line that is refused.",
+    ),
+    "replay": ("ml.vision.replay:replay", "Publish bin images with the receipts that put the items there."),
+    "count": ("ml.vision.cli:count", "Count the items in pictures of bins with the count model alone."),
+    "train": ("ml.vision.cli:train", "Train a model."),
+    "models": ("services.models_cli:app", "List the releases of a model, or put one in service."),
+    "verify": ("services.verify.cli:verify", "Check independently that no event was lost or counted twice."),
+    "dead-letters": ("services.dead_letters_cli:app", "List, show and replay what could not be processed."),
+    "topics": ("services.topics_cli:topics", "Show the topics: what each carries, its key, who writes and reads it."),
+    "migrate": (
+        "services.migrate_cli:migrate",
+        "Create or upgrade the topics and tables; running it again is harmless.",
+    ),
+    "worker": ("streaming.cli:worker", "Run one agent: ledger, count, variance or alert."),
+    "api": ("services.api.cli:api", "Run the HTTP API."),
+}
+
+
+class LazyCommands(TyperGroup):
+    """Shows every command's one line without importing it; imports only the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        target, line = COMMANDS[cmd_name]
+        if "--help" in sys.argv[1:2] or not sys.argv[1:]:
+            return command_of(_named(line), cmd_name)
+        module, _, name = target.partition(":")
+        return command_of(getattr(importlib.import_module(module), name), cmd_name)
+
+
+def _named(line: str) -> Any:
+    """A function that is only its help, for the overview."""
+
+    def command() -> None: ...
+
+    command.__doc__ = line
+    return command
+
+
+def command_of(target: Any, name: str) -> Any:
+    """A click command from a Typer application, or from a plain annotated function."""
+    if not isinstance(target, typer.Typer):
+        application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        application.command(name)(target)
+        target = application
+    command = get_command(target)
+    command.name = name
+    return command
+
+
+main_app = typer.Typer(cls=LazyCommands, add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@main_app.callback()
+def about() -> None:
+    """InventoryBot keeps warehouse records true: an exact ledger, camera counts, and alerts when the two disagree.
+
+    Start with `inventorybot up`. Settings are environment variables, INVENTORYBOT_…; see docs/settings.md.
+    """
+
+
+@main_app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"inventorybot {__version__}")
+
+
+def main() -> None:
+    """Run; an error that has something to say says it in one sentence and exits with 2."""
+    try:
+        main_app()
+    except InventoryBotError as error:
+        typer.secho(f"inventorybot: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The tables, as numbered steps that are applied once each. docs/cassandra.md tells who reads what, and why it is so.
+
+In: a session. Out: a keyspace at the newest version. Run: `inventorybot migrate`; running it again changes nothing.
+A released step is never edited: a change is a new step.
+
+Rows that change (levels, evidence, anomalies) are written `USING TIMESTAMP revision` (domain/ledger.py): the newer
+arrival wins, whoever writes last. They are updated in place for ever: leveled compaction keeps a read to about one
+SSTable. Rows that never change (ledger, counts, dead letters) carry their arrival in Kafka as write time, so that a
+repeat writes the same cell and time windows (TWCS) mean what they say: old SSTables are left alone, expired ones
+dropped unread. Months bound every growing partition.
+"""
+
+from __future__ import annotations
+
+_SERIES = "compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': '%d'}"
+_LEVELED = "compaction = {'class': 'LeveledCompactionStrategy'}"
+_YEAR_S = 365 * 86_400
+_DAY_S = 86_400
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        # Levels of a bin, read by bin. Static: what the levels contain, and where the bin's ledger begins.
+        f"""CREATE TABLE level_by_bin (
+            site text, bin text, sku text,
+            applied bigint static, first_month int static,
+            on_hand bigint, revision bigint, last_occurred_at timestamp, counted_at timestamp, below_zero_since bigint,
+            PRIMARY KEY ((site, bin), sku)) WITH {_LEVELED}""",
+        # The same levels, read by SKU: in how many bins a SKU lies bounds the partition.
+        f"""CREATE TABLE level_by_sku (
+            site text, sku text, bin text,
+            on_hand bigint, revision bigint, counted_at timestamp,
+            PRIMARY KEY ((site, sku), bin)) WITH {_LEVELED}""",
+        # Every fact, for ever; month is yyyymm of occurred_at, so a bin's partition holds a month of it.
+        f"""CREATE TABLE ledger_by_bin (
+            site text, bin text, month int, occurred_at timestamp, event_id text,
+            sku text, kind text, quantity bigint, revision bigint, source text, to_bin text, reason text,
+            PRIMARY KEY ((site, bin, month), occurred_at, event_id))
+            WITH CLUSTERING ORDER BY (occurred_at DESC, event_id ASC) AND {_SERIES % 30}""",
+        # What was ever seen: kind 'site' (site ''), 'bin' and 'sku' (of a site), 16 shards each so that no partition
+        # grows past some 10,000 names at a large site.
+        f"""CREATE TABLE catalogue (
+            kind text, site text, shard int, name text,
+            first_event_id text, first_seen_at timestamp,
+            PRIMARY KEY ((kind, site, shard), name)) WITH {_LEVELED}""",
+        # What the looks at a bin add up to: one row a bin, rewritten at each look.
+        f"""CREATE TABLE evidence_by_bin (
+            site text, bin text, applied bigint, state text,
+            PRIMARY KEY ((site, bin))) WITH {_LEVELED}""",
+        # Every count for a year: the labelled pictures of the next model, and the story behind an anomaly.
+        # Frozen lists: a repeat of an unfrozen one with the same write time would append to it.
+        f"""CREATE TABLE count_by_bin (
+            site text, bin text, month int, captured_at timestamp, image_id text,
+            p frozen<list<double>>, prior frozen<list<double>>, model text, image_at text, image_url text,
+            recorded bigint, probability_wrong double,
+            PRIMARY KEY ((site, bin, month), captured_at, image_id))
+            WITH CLUSTERING ORDER BY (captured_at DESC, image_id ASC) AND default_time_to_live = {_YEAR_S}
+            AND {_SERIES % 14}""",
+        # An anomaly as it stands, and as JSON the steps that led there: a partition an anomaly.
+        f"""CREATE TABLE anomaly (
+            id text, revision bigint static, state text static,
+            step_revision bigint, step text,
+            PRIMARY KEY ((id), step_revision)) WITH {_LEVELED}""",
+        # The list of all: newest first, by site and the month it was raised in.
+        f"""CREATE TABLE anomaly_by_month (
+            site text, month int, raised_at timestamp, id text, revision bigint, state text,
+            PRIMARY KEY ((site, month), raised_at, id))
+            WITH CLUSTERING ORDER BY (raised_at DESC, id DESC) AND {_LEVELED}""",
+        # The list of those that ask for work; a row is deleted when its anomaly ends, so a partition stays short.
+        f"""CREATE TABLE anomaly_live (
+            site text, raised_at timestamp, id text, revision bigint, state text,
+            PRIMARY KEY ((site), raised_at, id))
+            WITH CLUSTERING ORDER BY (raised_at DESC, id DESC) AND {_LEVELED}""",
+        # Which (site, month) the lists have: one partition, a row a site a month.
+        f"""CREATE TABLE anomaly_bucket (
+            scope text, month int, site text,
+            PRIMARY KEY ((scope), month, site)) WITH CLUSTERING ORDER BY (month DESC, site ASC) AND {_LEVELED}""",
+        # The index to inventory.dead-letters, for as long as that topic keeps the bytes; a day a partition.
+        f"""CREATE TABLE dead_letter_by_day (
+            day int, at timestamp, topic text, partition int, offset bigint,
+            code text, path text, reason text, letter_offset bigint, replayed_at timestamp,
+            PRIMARY KEY ((day), at, topic, partition, offset))
+            WITH CLUSTERING ORDER BY (at DESC, topic ASC, partition ASC, offset ASC)
+            AND default_time_to_live = {30 * _DAY_S} AND {_SERIES % 1}""",
+        # Which incarnation of a topic its offsets belong to; a handful of rows, the only table with LWT.
+        f"""CREATE TABLE topic_epoch (
+            topic text, epoch int, topic_id text, partitions int,
+            PRIMARY KEY ((topic), epoch)) WITH {_LEVELED}""",
+    ),
+)

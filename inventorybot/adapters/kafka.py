@@ -1,0 +1,165 @@
+"""Kafka through confluent-kafka: publishing with acknowledgement, creating topics, knowing which incarnation they are.
+
+In: `Message`s. Out: records acknowledged by all in-sync replicas, or TryLater.
+Keys are placed by murmur2, as Java clients place them: the partition of a bin must not depend on who publishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from confluent_kafka import KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stub forgets the export
+
+from inventorybot.errors import BadEvent, Code, SetupError, TryLater
+from inventorybot.wire.codec import Message
+from inventorybot.wire.topics import Topic
+
+ADMIN_TIMEOUT_S = 15.0
+"""Creating a topic takes well under a second on a healthy cluster."""
+_PRODUCER = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",
+    "linger.ms": 2,
+    "compression.type": "lz4",
+    "message.max.bytes": 1_500_000,
+    "queue.buffering.max.messages": 100_000,
+}
+
+
+class KafkaPublisher:
+    """`ports.Publisher` on one producer and one polling thread; safe to share between tasks of one event loop.
+
+    Args:
+        config: how to reach the brokers (librdkafka's names).
+        timeout_s: how long a record may wait for its acknowledgement.
+    """
+
+    def __init__(self, config: Mapping[str, Any], timeout_s: float = 10.0) -> None:
+        self._producer = Producer({**_PRODUCER, **config, "message.timeout.ms": int(timeout_s * 1000)})
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="kafka-publisher", daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        while not self._closed.is_set():
+            self._producer.poll(0.1)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Raises: TryLater: at least one record was not acknowledged. BadEvent: one is too large for its topic."""
+        if not messages:
+            return
+        latch = _Latch(len(messages), asyncio.get_running_loop())
+        for m in messages:
+            while True:
+                try:
+                    self._producer.produce(
+                        m.topic, m.value, m.key, headers=list(m.headers), on_delivery=latch.delivered
+                    )
+                    break
+                except BufferError:
+                    await asyncio.sleep(0.01)  # the local queue is full: let deliveries make room
+                except KafkaException as error:
+                    latch.delivered(error.args[0], None)
+                    break
+        await latch.done
+        if latch.error is not None:
+            if latch.error.name() == "MSG_SIZE_TOO_LARGE":
+                raise BadEvent(
+                    Code.TOO_LARGE, "/data", f"the record is larger than its topic takes: {latch.error.str()}"
+                )
+            raise TryLater("kafka", latch.error.str())
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Deliver what is queued, then stop."""
+        self._producer.flush(timeout_s)
+        self._closed.set()
+        self._thread.join(1.0)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+
+class _Latch:
+    """One wake-up of the event loop for a whole list of deliveries; keeps the first error."""
+
+    def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._left, self._loop, self._lock = count, loop, threading.Lock()
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.error: Any = None
+
+    def delivered(self, error: Any, _record: Any) -> None:
+        with self._lock:
+            self.error = self.error or error
+            self._left -= 1
+            last = self._left == 0
+        if last and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._finish)
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as the cluster has it. `topic_id` changes when it is deleted and made again."""
+
+    name: str
+    topic_id: str
+    partitions: int
+
+
+class Topics:
+    """The topics of the cluster. Args: config: how to reach it (librdkafka's names)."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._admin = AdminClient(dict(config))
+
+    def create(self, topics: Iterable[Topic], partitions: int, replication: int) -> list[str]:
+        """Create those that are missing; returns their names. Raises: TryLater, SetupError."""
+        wanted = list(topics)
+        have = set(self._ask(lambda: self._admin.list_topics(timeout=ADMIN_TIMEOUT_S)).topics)
+        missing = [t for t in wanted if t.name not in have]
+        in_sync = str(max(1, replication - 1))
+        new = [
+            NewTopic(
+                t.name, t.partitions or partitions, replication, config=t.config() | {"min.insync.replicas": in_sync}
+            )
+            for t in missing
+        ]
+        futures = self._ask(lambda: self._admin.create_topics(new, request_timeout=ADMIN_TIMEOUT_S)) if new else {}
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                    raise SetupError(f"Kafka refuses to create the topic {name}: {error.args[0].str()}") from error
+        return [t.name for t in missing]
+
+    def state(self, name: str) -> TopicState:
+        """Raises: TryLater: no broker answers. SetupError: there is no such topic."""
+        futures = self._ask(
+            lambda: self._admin.describe_topics(TopicCollection([name]), request_timeout=ADMIN_TIMEOUT_S)
+        )
+        try:
+            found = futures[name].result()
+        except KafkaException as error:
+            if error.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
+                raise SetupError(f"Kafka has no topic {name}: run `inventorybot migrate` first") from error
+            raise TryLater("kafka", error.args[0].str()) from error
+        return TopicState(name, str(found.topic_id), len(found.partitions))
+
+    def _ask(self, call: Any) -> Any:
+        try:
+            return call()
+        except KafkaException as error:
+            raise TryLater("kafka", error.args[0].str()) from error

@@ -1,0 +1,9 @@
+"""What stock is. Pure: no clock, no randomness, no I/O; standard library and numpy only.
+
+events.py     the facts upstream systems and robots tell us
+ledger.py     how facts become levels, exactly
+counting.py   what a camera says about a bin
+variance.py   how probable it is that the record of a bin is wrong
+bin_watch.py  from that belief to one open anomaly a bin
+alerts.py     the life of an anomaly, from raised to closed
+"""

@@ -1,0 +1,269 @@
+"""What agents, routes and jobs need from the outside world, and no more. Adapters implement these; so do the fakes.
+
+Every method may raise TryLater. Times are ms since the epoch, UTC; revisions are `domain.ledger.revision` numbers.
+tests/contract runs one suite over the real adapter and over the fake of each port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from inventorybot.domain.alerts import Anomaly, Step
+from inventorybot.domain.counting import CountDistribution
+from inventorybot.domain.ledger import Bin, LedgerRow
+from inventorybot.domain.variance import Evidence
+from inventorybot.errors import BadEvent
+from inventorybot.wire.codec import Message, Record
+
+BinKey = tuple[str, str]
+"""(site, bin)"""
+
+
+class Publisher(Protocol):
+    """Writes records; returns when every one is acknowledged by all in-sync replicas."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Raises: TryLater: at least one was not acknowledged in time; publishing all again does no harm."""
+
+
+Position = tuple[int, ...]
+"""A place in every partition of a topic: for each, by number, the offset of the next record to read."""
+
+
+class LogReader(Protocol):
+    """Reads the log itself: one record by its place, or a stretch of a topic from any place on."""
+
+    async def at(self, topic: str, partition: int, offset: int) -> Record | None:
+        """The record that lies there; None: retention has removed it, or nothing was ever there."""
+
+    async def bounds(self, topic: str) -> tuple[Position, Position]:
+        """The oldest record kept of each partition, and the next to come."""
+
+    def read(self, topic: str, start: Position, until: Position | None = None) -> AsyncIterator[Sequence[Record]]:
+        """Records from `start` on, in batches, in order within a partition.
+
+        Args:
+            start: where retention has removed it, the oldest record kept comes next.
+            until: end before these; None: wait for what comes, for ever, also while no broker answers.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An input that can never work, where it lay, and why.
+
+    Args:
+        topic, partition, offset: its place, which is also its identity.
+        at: when it arrived there, ms.
+        original: key, value and headers as they were.
+        replayed_at: when somebody last sent it again; None: never.
+        whole: False where `original` has no bytes: in a list, and once retention has removed them.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    at: int
+    code: str
+    path: str
+    reason: str
+    original: Record
+    replayed_at: int | None = None
+    whole: bool = True
+
+    @property
+    def id(self) -> str:
+        """topic:partition:offset"""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+    @classmethod
+    def of(cls, record: Record, error: BadEvent) -> DeadLetter:
+        """The dead letter of a record that was refused."""
+        return cls(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            str(error.code),
+            error.path,
+            error.reason,
+            record,
+        )
+
+
+class DeadLetters(Protocol):
+    """Keeps what could not be processed: the bytes in inventory.dead-letters, an index to find them by."""
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep them; a repeat of one changes nothing."""
+
+    def list(self, *, code: str | None = None, topic: str | None = None, limit: int = 100) -> AsyncIterator[DeadLetter]:
+        """Newest first, without the original bytes."""
+
+    async def get(self, letter_id: str) -> DeadLetter | None:
+        """By `DeadLetter.id`, with the original bytes where they are still kept."""
+
+    async def mark_replayed(self, letter_id: str, at: int) -> None:
+        """Note that it was sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A ledger row as people read it. `arrived_at`: the broker's time of its arrival, ms."""
+
+    row: LedgerRow
+    kind: str
+    source: str
+    arrived_at: int
+    to_bin: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BinWrite:
+    """What one batch changed in one bin.
+
+    Args:
+        entries: new ledger rows.
+        touched: SKUs whose level must be written (again).
+        new_skus: SKUs never before seen in this bin, with the event that named them and its arrival, ms.
+        applied: the revision that the levels contain once this is written.
+    """
+
+    key: BinKey
+    state: Bin
+    applied: int
+    entries: list[LedgerEntry] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    new_skus: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Something that appeared in an event for the first time: a site, a bin or a SKU. Upstream may be ahead of us."""
+
+    kind: str
+    site: str
+    name: str
+    first_event_id: str
+    first_seen_at: int
+
+
+class LedgerStore(Protocol):
+    """The ledger agent's own state. Two phases: rows before levels, so that a crash between them loses nothing."""
+
+    async def load(self, keys: Sequence[BinKey]) -> dict[BinKey, Bin]:
+        """State of bins; one never seen is an empty `Bin`."""
+
+    async def find(self, wanted: Sequence[tuple[BinKey, int, str]]) -> dict[tuple[BinKey, str], LedgerRow]:
+        """Stored rows by (bin, occurred_at, event id): which of these ids had arrived before."""
+
+    async def rows_after(self, key: BinKey, after: int, until: int) -> list[LedgerRow]:
+        """Stored rows of a bin that occurred in (after, until]."""
+
+    async def write_rows(self, writes: Sequence[BinWrite]) -> list[Seen]:
+        """Phase one: the facts. Returns the sites, bins and SKUs that were never seen before, now in the catalogue."""
+
+    async def write_levels(self, writes: Sequence[BinWrite]) -> None:
+        """Phase two: the levels that follow from them. An older revision never overwrites a newer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The level of one slot as it is read."""
+
+    site: str
+    bin: str
+    sku: str
+    on_hand: int
+    revision: int
+    counted_at: int | None = None
+
+
+class LevelReader(Protocol):
+    """Levels and history for people and for the variance agent."""
+
+    async def bin_levels(self, key: BinKey) -> list[Level]:
+        """Every slot of a bin, by SKU."""
+
+    async def bin_levels_as_of(self, key: BinKey, at: int) -> dict[str, int]:
+        """Units by SKU that the record held at a moment, given every event that has arrived by now."""
+
+    async def sku_levels(self, site: str, sku: str) -> list[Level]:
+        """Every slot of a SKU at a site, by bin."""
+
+    async def catalogue(self, kind: str, site: str = "", after: str = "", limit: int = 100) -> list[Seen]:
+        """kind "site", "bin" or "sku" (of a site), by name, from the first after `after`."""
+
+    async def history(self, key: BinKey, sku: str | None, *, since: int, until: int, limit: int) -> list[LedgerEntry]:
+        """Ledger rows of a bin (or one slot of it) in (since, until], newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """One picture's count, with what the record said when it was taken."""
+
+    site: str
+    bin: str
+    captured_at: int
+    image_id: str
+    distribution: CountDistribution
+    prior: tuple[float, ...]
+    model: str
+    image_at: str
+    image_url: str | None
+    arrived_at: int
+    recorded: int | None = None
+    probability_wrong: float | None = None
+
+
+class EvidenceStore(Protocol):
+    """The variance agent's state of each bin, and the counts it was drawn from."""
+
+    async def load(self, keys: Sequence[BinKey]) -> dict[BinKey, Evidence]:
+        """State of bins; one never looked at is an empty `Evidence`."""
+
+    async def write(self, states: Mapping[BinKey, tuple[Evidence, int]], counts: Sequence[CountRow]) -> None:
+        """Store states, each as of a revision of inventory.bin-counts (an older never overwrites), and the counts."""
+
+    async def counts(self, key: BinKey, *, limit: int = 50) -> list[CountRow]:
+        """The counts of a bin, newest first."""
+
+
+class AnomalyStore(Protocol):
+    """Anomalies as inventory.anomalies tells them, folded by the alert agent."""
+
+    async def get(self, anomaly_ids: Iterable[str]) -> dict[str, Anomaly]:
+        """Those that exist, by id."""
+
+    async def write(self, changed: Mapping[str, tuple[Anomaly, int]], steps: Sequence[tuple[int, Step]]) -> None:
+        """Store anomalies and the steps that led there, each with its revision (an older never overwrites)."""
+
+    async def steps(self, anomaly_id: str) -> list[Step]:
+        """Its life so far, oldest first."""
+
+    def list(
+        self, *, site: str | None = None, status: str | None = None, kind: str | None = None,
+        assignee: str | None = None, limit: int = 100, before: str | None = None,
+    ) -> AsyncIterator[Anomaly]:  # fmt: skip
+        """Newest first; `before` is the cursor of the last one had."""
+
+
+class CountModel(Protocol):
+    """One release of the count model, loaded. `class_prior`: the class frequencies that its output is calibrated under."""
+
+    name: str
+    version: str
+    class_prior: tuple[float, ...]
+
+    def score(self, jpegs: Sequence[bytes]) -> list[CountDistribution | BadEvent]:
+        """One answer an image, in order; a bad image never fails its neighbours. Blocks: call it from a thread."""
+
+
+class Blobs(Protocol):
+    """Reads referenced images."""
+
+    async def read(self, url: str) -> bytes:
+        """Raises: BadEvent: image-unreachable after bounded retries, image-too-large, or a place that is not allowed."""

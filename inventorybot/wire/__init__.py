@@ -1,0 +1,7 @@
+"""The contract with other systems.
+
+topics.py    which topics there are
+schemas.py   the data of every event type, with its limits
+codec.py     CloudEvents in and out of Kafka records and JSON; every refusal has a code and a path
+asyncapi.py  the AsyncAPI 3 document, generated from the two above
+"""

@@ -1,0 +1,69 @@
+"""Adapters built from settings: the part of a composition root that every process shares.
+
+In: `Settings`. Out: connected adapters. streaming/app.py and services/api/cli.py put them together.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import Any
+
+from inventorybot.adapters.cassandra.session import Database
+from inventorybot.adapters.kafka import KafkaPublisher
+from inventorybot.errors import TryLater
+from inventorybot.settings import Settings
+from inventorybot.wire.codec import TimeLimits
+
+START_LIMIT_S = 60.0
+"""How long a process waits at its start for a part that is still starting itself."""
+
+
+def kafka_config(settings: Settings) -> dict[str, Any]:
+    """How to reach the brokers, in librdkafka's names."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka,
+        "security.protocol": settings.kafka_security,
+        "log_level": 2,  # critical only: a broker that is away is told once, by TryLater, not at every attempt
+        "reconnect.backoff.ms": 500,
+    }
+    if settings.kafka_ca_file:
+        config["ssl.ca.location"] = settings.kafka_ca_file
+    if settings.kafka_security.startswith("SASL"):
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_user
+        config["sasl.password"] = settings.kafka_password
+    return config
+
+
+def publisher(settings: Settings, timeout_s: float = 10.0) -> KafkaPublisher:
+    """A publisher. Args: timeout_s: how long a record may wait for its acknowledgement."""
+    return KafkaPublisher(kafka_config(settings), timeout_s)
+
+
+def database(settings: Settings, *, keyspace: bool = True, wait_s: float = START_LIMIT_S) -> Database:
+    """A session on the keyspace (or, for the migrations, on none).
+
+    Raises: TryLater: no node answers within `wait_s`. SetupError: the keyspace is missing.
+    """
+    tls = ssl.create_default_context(cafile=settings.cassandra_ca_file) if settings.cassandra_ca_file else None
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            found = Database.connect(
+                [h.strip() for h in settings.cassandra_hosts.split(",")], settings.cassandra_port,
+                datacenter=settings.cassandra_datacenter, consistency=settings.cassandra_consistency,
+                timeout_s=settings.cassandra_timeout_s, user=settings.cassandra_user,
+                password=settings.cassandra_password, tls=tls,
+            )  # fmt: skip
+            break
+        except TryLater:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)  # the driver has no event for "a node came up" before the first connection
+    return found.use(settings.cassandra_keyspace) if keyspace else found
+
+
+def time_limits(settings: Settings) -> TimeLimits:
+    """What a time may be."""
+    return TimeLimits(settings.max_future_s * 1000, settings.max_age_days * 86_400_000)

@@ -1,0 +1,7 @@
+"""The agents, on Faust.
+
+agents/     one file per arrow of the data flow; no Faust in them: `handle(batch)` and injected ports
+harness.py  hands an agent its batches; acknowledges only what is durable; ends the process rather than skip
+app.py      the composition root of each agent
+cli.py      `inventorybot worker AGENT`
+"""
