@@ -6,7 +6,7 @@ tests/contract runs one suite over the real adapter and over the fake of each po
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,7 +41,9 @@ class LogReader(Protocol):
     async def bounds(self, topic: str) -> tuple[Position, Position]:
         """The oldest record kept of each partition, and the next to come."""
 
-    def read(self, topic: str, start: Position, until: Position | None = None) -> AsyncIterator[Sequence[Record]]:
+    def read(
+        self, topic: str, start: Position, until: Position | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
         """Records from `start` on, in batches, in order within a partition.
 
         Args:

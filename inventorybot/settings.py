@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     images_root: str = Field(
         "", description="image_url file:// references are read below this folder only; empty: refused"
     )
+    images_s3_buckets: str = Field(
+        "", description="the only buckets image_url s3:// may name, comma-separated; empty: none"
+    )
     images_s3_anonymous: bool = False
     images_s3_endpoint: str = Field("", description="endpoint of an S3-compatible store; empty: AWS")
     image_timeout_s: float = Field(10.0, gt=0, le=120, description="to fetch one referenced image")

@@ -14,6 +14,8 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, Info, start_http_server
 
+CHATTY = ("faust", "mode", "aiokafka", "cassandra", "kafka", "s3fs", "botocore", "uvicorn.access")
+"""Libraries whose information is of use only to their authors; their warnings are kept."""
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 
@@ -77,6 +79,9 @@ def configure_logging(level: str = "info", **bound: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("cassandra.protocol").setLevel(logging.ERROR)  # repeats the server's advice on every batch
     structlog.contextvars.bind_contextvars(**bound)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
+from inventorybot.adapters.blobs import Blobs
 from inventorybot.adapters.cassandra.session import Database
 from inventorybot.adapters.kafka import KafkaPublisher
 from inventorybot.errors import TryLater
@@ -62,6 +64,20 @@ def database(settings: Settings, *, keyspace: bool = True, wait_s: float = START
                 raise
             time.sleep(0.5)  # the driver has no event for "a node came up" before the first connection
     return found.use(settings.cassandra_keyspace) if keyspace else found
+
+
+def blobs(settings: Settings) -> Blobs:
+    """Referenced images: files below the root, and S3 in the buckets, that the settings name; nothing else."""
+    buckets = [name.strip() for name in settings.images_s3_buckets.split(",") if name.strip()]
+    allowed = (("file", settings.images_root), ("s3", buckets))
+    return Blobs(
+        {scheme for scheme, place in allowed if place},
+        Path(settings.images_root) if settings.images_root else None,
+        settings.image_timeout_s,
+        buckets=buckets,
+        anonymous=settings.images_s3_anonymous,
+        endpoint=settings.images_s3_endpoint or None,
+    )
 
 
 def time_limits(settings: Settings) -> TimeLimits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One agent: the topic it reads, how it is made, and the most events one of its batches takes."""
+    """One stream of a worker: the topic, how its agent is made, and the most events one of its batches takes."""
 
     topic: Topic
     make: Callable[[Parts], Agent]
@@ -70,36 +70,89 @@ def _ledger(p: Parts) -> Agent:
     )  # fmt: skip
 
 
-AGENTS: dict[str, Spec] = {
-    "ledger": Spec(topics.UPDATES, _ledger, lambda s: s.batch_events),
+def _count(p: Parts) -> Agent:
+    from inventorybot.adapters.count_model import load
+    from inventorybot.adapters.registry import ModelRegistry
+    from streaming.agents.count import CountAgent, Serving
+
+    s = p.settings
+    registry = ModelRegistry(s.models or None)
+    serving = Serving(
+        lambda: registry.current("count"), lambda release: load(release.path, s.device), poll_s=s.model_poll_s,
+        clock=time.monotonic,
+    )  # fmt: skip
+    return CountAgent(serving, wiring.blobs(s), p.publisher, p.dead_letters, limits=wiring.time_limits(s), now=now_ms)
+
+
+def _variance(p: Parts) -> Agent:
+    from inventorybot.adapters.cassandra.anomalies import CassandraAnomalies
+    from inventorybot.adapters.cassandra.evidence import CassandraEvidence
+    from inventorybot.domain.bin_watch import Rules
+    from inventorybot.domain.variance import Costs, MiscountPrior
+    from streaming.agents.variance import VarianceAgent
+
+    s = p.settings
+    rules = Rules(MiscountPrior(s.miscount_rate), Costs(s.recount_cost, s.missed_error_cost), s.look_weight)
+    return VarianceAgent(
+        CassandraLedger(p.database), CassandraEvidence(p.database, now_ms), CassandraAnomalies(p.database), p.publisher,
+        p.dead_letters, rules=rules, epoch=p.epoch, now=now_ms,
+    )  # fmt: skip
+
+
+def _settle(p: Parts) -> Agent:
+    from inventorybot.adapters.cassandra.evidence import CassandraEvidence
+    from streaming.agents.settle import SettleAgent
+
+    return SettleAgent(CassandraEvidence(p.database, now_ms), p.publisher, p.dead_letters)
+
+
+def _alert(p: Parts) -> Agent:
+    from inventorybot.adapters.cassandra.anomalies import CassandraAnomalies
+    from streaming.agents.alert import AlertAgent
+
+    return AlertAgent(CassandraAnomalies(p.database), p.dead_letters, epoch=p.epoch)
+
+
+def _events(settings: Settings) -> int:
+    return settings.batch_events
+
+
+AGENTS: dict[str, tuple[Spec, ...]] = {
+    "ledger": (Spec(topics.UPDATES, _ledger, _events),),
+    "count": (Spec(topics.BIN_IMAGES, _count, lambda s: s.batch_images),),
+    "variance": (Spec(topics.BIN_COUNTS, _variance, _events), Spec(topics.LEVELS, _settle, _events)),
+    "alert": (Spec(topics.ANOMALIES, _alert, _events),),
 }
+"""What each worker runs. A worker's streams share its consumer group, and with it its partitions."""
 
 
-def connect(settings: Settings, name: str) -> tuple[Agent, Parts]:
-    """An agent with everything it needs. Raises: SetupError, TryLater."""
-    spec = AGENTS[name]
-    state = Topics(wiring.kafka_config(settings)).state(spec.topic.name)
+def connect(settings: Settings, name: str) -> list[Agent]:
+    """The agents of a worker, in the order of `AGENTS`, with everything they need. Raises: SetupError, TryLater."""
+    known = Topics(wiring.kafka_config(settings))
+    states = [known.state(spec.topic.name) for spec in AGENTS[name]]
     database = wiring.database(settings)
     publisher = wiring.publisher(settings)
     dead_letters = CassandraDeadLetters(database, wiring.kafka_config(settings))
-    parts = Parts(settings, database, publisher, dead_letters, epoch_of(database, state), state.partitions)
-    return spec.make(parts), parts
+    return [
+        spec.make(Parts(settings, database, publisher, dead_letters, epoch_of(database, state), state.partitions))
+        for spec, state in zip(AGENTS[name], states, strict=True)
+    ]
 
 
-def build(settings: Settings, name: str, agent: Agent) -> faust.App:
-    """The Faust application that runs an agent. At least once, one stream, no tables: see docs/adr/0001."""
-    spec = AGENTS[name]
+def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
+    """The Faust application that runs a worker's agents. At least once, no tables: see docs/adr/0001."""
+    specs = AGENTS[name]
     app = faust.App(
         f"inventorybot-{name}",
         broker=[f"kafka://{host.strip()}" for host in settings.kafka.split(",")],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.broker_session_timeout_s,
-        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_heartbeat_interval=min(HEARTBEAT_S, settings.broker_session_timeout_s / 3),
         broker_max_poll_interval=MAX_POLL_S,
         broker_commit_interval=COMMIT_EVERY_S,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=4 * 1_048_576,
-        stream_buffer_maxsize=max(BUFFERED_EVENTS // 64, 2 * spec.size(settings)),
+        stream_buffer_maxsize=max(BUFFERED_EVENTS // 64, *(2 * spec.size(settings) for spec in specs)),
         stream_wait_empty=False,  # events that were read but not handled are read again by their next owner
         processing_guarantee="at_least_once",
         topic_allow_declare=False,
@@ -110,16 +163,22 @@ def build(settings: Settings, name: str, agent: Agent) -> faust.App:
         autodiscover=False,
     )
     app.transport = Transport(app.conf.broker, app, loop=app.loop)
-    source = app.topic(spec.topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    harness = Harness(
-        agent, size=spec.size(settings), linger_s=settings.linger_ms / 1000, retry_limit_s=settings.retry_limit_s
-    )
+    for spec, agent in zip(specs, agents, strict=True):
+        harness = Harness(
+            agent, size=spec.size(settings), linger_s=settings.linger_ms / 1000, retry_limit_s=settings.retry_limit_s
+        )
+        source = app.topic(
+            spec.topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        app.agent(source, name=agent.name, concurrency=1)(_stream(harness))
+    return app
 
+
+def _stream(harness: Harness) -> Callable[[Any], Coroutine[Any, Any, None]]:
     async def run(stream: Any) -> None:
         await harness.run(stream)
 
-    app.agent(source, name=name, concurrency=1)(run)
-    return app
+    return run
 
 
 def _credentials(settings: Settings) -> Any:

@@ -20,8 +20,7 @@ def worker(agent: Annotated[str, typer.Argument(help="ledger, count, variance or
     telemetry.configure_logging(settings.log_level, process=f"worker-{agent}")
     telemetry.BUILD.info({"version": __version__})
     telemetry.serve_metrics(settings.metrics_port)
-    made, _ = root.connect(settings, agent)
-    application = root.build(settings, agent, made)
+    application = root.build(settings, agent, root.connect(settings, agent))
     runner = faust.Worker(
         application, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )

@@ -177,6 +177,7 @@ class Harness:
         telemetry.BATCH_SECONDS.labels(name).observe(seconds)
         for event in {e.message.partition: e for e in events}.values():  # the newest of each partition
             m = event.message
-            highwater = app.consumer.highwater(TP(m.topic, m.partition))
+            place = TP(m.topic, m.partition)
+            highwater = app.consumer.highwater(place) if place in app.consumer.assignment() else None
             if highwater is not None:
                 telemetry.LAG.labels(name, str(m.partition)).set(max(0, highwater - m.offset - 1))

@@ -51,7 +51,7 @@ BIN_IMAGES = Topic(
     retention_ms=7 * DAY_MS, max_bytes=1_400_000,
 )  # fmt: skip
 LEVELS = Topic(
-    "inventory.levels", "site/bin/SKU", "the level of a slot after a change", ("ledger",), ("stock-watch", "subscribers"),
+    "inventory.levels", "site/bin/SKU", "the level of a slot after a change", ("ledger",), ("settle", "subscribers"),
     retention_ms=None, compact=True,
 )  # fmt: skip
 BIN_COUNTS = Topic(
@@ -59,7 +59,7 @@ BIN_COUNTS = Topic(
 )
 ANOMALIES = Topic(
     "inventory.anomalies", "site/bin", "the life of every anomaly: raised, updated, acknowledged, …, closed",
-    ("variance", "ledger", "API"), ("alert", "live stream", "subscribers"), retention_ms=90 * DAY_MS, partitions=3,
+    ("variance", "settle", "ledger", "API"), ("alert", "live stream", "subscribers"), retention_ms=90 * DAY_MS, partitions=3,
 )  # fmt: skip
 MODELS = Topic(
     "inventory.models", "model name", "a release became the one in service", ("models promote",), ("subscribers",),

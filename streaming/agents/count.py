@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from inventorybot import telemetry
 from inventorybot.domain.counting import CountDistribution
 from inventorybot.domain.events import BinImage
-from inventorybot.errors import BadEvent, TryLater
+from inventorybot.errors import BadEvent, Code, TryLater
 from inventorybot.ports import Blobs, CountModel, DeadLetter, DeadLetters, Publisher
 from inventorybot.wire import schemas
 from inventorybot.wire.codec import Envelope, Message, Record, TimeLimits, from_ms, message, read_image
@@ -150,6 +150,9 @@ class CountAgent:
                     jpeg = await self._blobs.read(event.image_url or "")
         except BadEvent as error:
             return error
+        except TryLater as error:  # already tried again by the adapter; other pictures must not wait for one store
+            reason = f"{error}; replay this event when the store answers again"
+            return BadEvent(Code.IMAGE_UNREACHABLE, "/data/image_url", reason)
         return Picture(record, event, head.traceparent, jpeg)
 
     async def _score(self, model: CountModel, pictures: Sequence[Picture]) -> list[CountDistribution | BadEvent]:

@@ -53,7 +53,7 @@ class Prepared:
 
     def __init__(self, statement: PreparedStatement) -> None:
         self.statement = statement
-        self._packers = [_PACKERS[column.type.typename] for column in statement.column_metadata]
+        self._packers = [_PACKERS.get(column.type.typename, _driver_packs_it) for column in statement.column_metadata]
 
     def bind(self, partition: tuple[Any, ...], values: Sequence[Any]) -> Write:
         """Values in the order of the statement's `?`; times are ms since the epoch; None leaves a column as it is."""
@@ -72,6 +72,10 @@ def _packers() -> dict[str, Callable[[Any], bytes]]:
         "int": short,
         "double": double,
     }
+
+
+def _driver_packs_it(value: Any) -> bytes:
+    raise TypeError(f"no packer for {value!r}: write it with `Database.write`, where the driver binds")
 
 
 _PACKERS = _packers()

@@ -1,0 +1,123 @@
+"""How fast one ledger worker is: beside the same writes without Faust, and beside what people write first.
+
+In: nothing. Out: a table. Run: `python -m benchmarks ledger [--updates N]`. Everything shares this machine's cores with
+the broker and the database, as on a small site; one run, one log, a keyspace each.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from subprocess import Popen
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.platform import Servers, buckets, cpu_s, end, metric, publish, quantile, servers, wait_for
+from benchmarks.workload import Shape, stream
+from inventorybot.wire.codec import Message
+from services.local.checks import free_ports
+
+OBVIOUS_SHARE = 10
+"""The obvious agent gets a tenth of the stream, else the run would take minutes more."""
+VISIBLE = "inventorybot_event_visible_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Updates a second, and CPU seconds for 10,000 updates of worker, broker and database."""
+
+    per_second: float
+    cpu: tuple[float, float, float]
+
+
+def run(updates: int = 100_000, console: Console | None = None) -> dict[str, float]:
+    """Measure and print; returns the figures by name."""
+    console = console or Console()
+    with servers() as s:
+        base = list(stream(Shape(updates), seed=1, start=int(time.time() * 1000) - updates))
+        console.print(f"publishing {len(base):,} updates of 2,000 bins: 5 % repeats, 5 % late, 0.1 % poison …")
+        publish(s.settings(), base)
+        obvious = _timed(s, "benchmarks.obvious_agent", "obvious", len(base) // OBVIOUS_SHARE)
+        ceiling = _timed(s, "benchmarks.plain_loop", "ceiling", len(base))
+        ours, p50, p99, rate = _worker(s, base, console)
+    table = Table("contender", "updates/s", "of the ceiling", "CPU s / 10k: worker", "broker", "Cassandra")
+    for name, speed in (
+        ("plain confluent-kafka loop, same writes (ceiling)", ceiling),
+        ("inventorybot worker ledger", ours),
+        ("the obvious Faust agent (table + one insert an event)", obvious),
+    ):
+        cells = (
+            f"{speed.per_second:,.0f}",
+            f"{speed.per_second / ceiling.per_second:.0%}",
+            *(f"{c:.2f}" for c in speed.cpu),
+        )
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(f"{ours.per_second / obvious.per_second:.1f}× the obvious agent")
+    console.print(
+        f"publish → visible at {rate:,.0f} updates/s (half load): p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
+    )
+    return {
+        "updates_per_second": ours.per_second, "of_ceiling": ours.per_second / ceiling.per_second,
+        "of_obvious": ours.per_second / obvious.per_second, "p50_s": p50, "p99_s": p99,
+    }  # fmt: skip
+
+
+def _pids(s: Servers, child: Popen[bytes]) -> list[int]:
+    assert s.broker.process is not None
+    assert s.node.process is not None
+    return [child.pid, s.broker.process.pid, s.node.process.pid]
+
+
+def _timed(s: Servers, module: str, keyspace: str, total: int) -> Speed:
+    """A contender that times itself and says `COUNT SECONDS` as the last line of its log."""
+    s.keyspace(keyspace)
+    child = s.spawn(module, str(total), cassandra_keyspace=keyspace)
+    pids = _pids(s, child)
+    before = [cpu_s(p) for p in pids]
+    last = before
+    while child.poll() is None:
+        last = [cpu_s(p) for p in pids] if child.poll() is None else last
+        time.sleep(0.05)
+    lines = (s.folder / f"process-{len(s.children) - 1}.log").read_text().strip().splitlines()
+    try:
+        count, seconds = lines[-1].split()
+        speed = int(count) / float(seconds)
+    except (ValueError, IndexError):
+        raise RuntimeError(f"{module} ended with {child.returncode}: {' '.join(lines[-5:])}") from None
+    return Speed(speed, _cpu(before, last, total))
+
+
+def _cpu(before: list[float], after: list[float], updates: int) -> tuple[float, float, float]:
+    worker, broker, cassandra = ((b - a) * 10_000 / updates for a, b in zip(before, after, strict=True))
+    return worker, broker, cassandra
+
+
+def _worker(s: Servers, base: list[Message], console: Console) -> tuple[Speed, float, float, float]:
+    """The real worker: first everything that waits in the log, then a steady half load."""
+    s.keyspace("ours")
+    (port,) = free_ports(1)
+    end_offset = len(base) + sum(m.headers[3][1].endswith(b".move.v1") for m in base)  # about: other halves come too
+    child = s.spawn("inventorybot", "worker", "ledger", cassandra_keyspace="ours", metrics_port=str(port))
+    pids = _pids(s, child)
+
+    def handled() -> float:
+        return metric(port, "inventorybot_batch_events_sum", agent="ledger")
+
+    wait_for("the worker began", lambda: handled() > 0, child)
+    before, began, start = [cpu_s(p) for p in pids], time.monotonic(), handled()
+    wait_for("the log was handled", lambda: handled() >= len(base), child)
+    seconds, done = time.monotonic() - began, handled()
+    speed = Speed((done - start) / seconds, _cpu(before, [cpu_s(p) for p in pids], int(done - start)))
+    settled = -1.0
+    while settled != (settled := handled()):
+        time.sleep(1.0)
+    rate = speed.per_second / 2
+    more = list(stream(Shape(int(rate * 15)), seed=2, start=int(time.time() * 1000) - end_offset))
+    first = buckets(port, VISIBLE)
+    publish(s.settings(), more, per_second=rate)
+    wait_for("the steady load was handled", lambda: handled() >= settled + len(more), child)
+    last = buckets(port, VISIBLE)
+    end(child)
+    return speed, quantile(first, last, 0.5), quantile(first, last, 0.99), rate

@@ -1,0 +1,1 @@
+"""The AsyncAPI document, held against the real AsyncAPI parser."""

@@ -1,0 +1,106 @@
+"""Training: what is learnt from, and that an interrupted run ends where an uninterrupted one does.
+
+Run: pytest tests/unit/vision/test_train.py
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from inventorybot.adapters import efficientnet
+from inventorybot.errors import SetupError
+from ml.vision.render import write_bins
+from ml.vision.train import CLASSES, TrainConfig, loss_of, run, schedule, soft_labels
+
+TINY = TrainConfig(
+    rendered=8, rendered_px=64, phases=((64, 2),), eval_px=64, batch=4, pretrained=False, frozen_blocks=0, max_steps=1
+)
+
+
+class Killed(Exception):
+    """Stands for the process being killed."""
+
+
+def test_a_run_killed_after_one_step_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    def dies(line: str) -> None:
+        if line.startswith("{"):  # the line that ends an epoch
+            raise Killed
+
+    run(TINY, tmp_path / "whole", say=lambda _: None)
+    with pytest.raises(Killed):
+        run(TINY, tmp_path / "killed", say=dies)
+    run(TINY, tmp_path / "killed", resume=True, say=lambda _: None)
+    whole, resumed = (torch.load(tmp_path / n / "checkpoint.pt", weights_only=True) for n in ("whole", "killed"))
+    assert whole["epoch"] == resumed["epoch"] == 2
+    for part in ("net", "ema"):
+        assert whole[part].keys() == resumed[part].keys()
+        for name, value in whole[part].items():
+            torch.testing.assert_close(value, resumed[part][name], msg=f"{part}.{name}")
+    logs = [(tmp_path / n / "log.jsonl").read_text().splitlines() for n in ("whole", "killed")]
+    losses = [[json.loads(line)["loss"] for line in log] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_checkpoint_of_another_configuration_or_of_other_bins_is_not_resumed(tmp_path: Path) -> None:
+    run(replace(TINY, phases=((64, 1),)), tmp_path / "run", say=lambda _: None)
+    with pytest.raises(SetupError, match="another configuration"):
+        run(replace(TINY, lr=1.0), tmp_path / "run", resume=True, say=lambda _: None)
+    bins = write_bins(tmp_path / "bins.zip", 2, seed=1, px=64)
+    with pytest.raises(SetupError, match="other bins"):
+        run(replace(TINY, phases=((64, 1),), bins=(str(bins),)), tmp_path / "run", resume=True, say=lambda _: None)
+
+
+def test_too_few_pictures_for_one_batch_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="fewer than one batch"):
+        run(replace(TINY, rendered=3), tmp_path, say=lambda _: None)
+
+
+def test_a_target_is_highest_on_the_label_and_credits_both_neighbours_alike() -> None:
+    target = soft_labels(torch.tensor([3, 20]))
+    assert target.sum(1).tolist() == pytest.approx([1.0, 1.0])
+    assert target.argmax(1).tolist() == [3, 20]
+    assert float(target[0, 2]) == pytest.approx(float(target[0, 4]))
+    assert 0.1 < float(target[0, 2]) < 0.2
+
+
+def test_a_near_miss_costs_less_than_a_far_one() -> None:
+    def sure_of(k: int) -> float:
+        return float(loss_of(10.0 * nn.functional.one_hot(torch.tensor([k]), CLASSES).float(), torch.tensor([4]), 0.3))
+
+    assert sure_of(4) < sure_of(5) < sure_of(6) < sure_of(12)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
+    config = replace(TINY, lr=1.0, warmup=0.1)
+    rates = [schedule(config, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_phases_say_the_resolution_of_each_epoch() -> None:
+    config = replace(TINY, phases=((64, 2), (96, 1)))
+    assert [config.px(e) for e in range(config.epochs)] == [64, 64, 96]
+
+
+def test_folding_the_norms_into_the_convolutions_changes_no_output() -> None:
+    torch.manual_seed(1)
+    net = efficientnet.build(CLASSES)
+    for module in net.modules():  # as if trained: norms that do something
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+            module.weight.data.uniform_(0.8, 1.5)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = net.eval()(x)
+        after = efficientnet.fuse(net)(x)
+    assert float(before.std()) > 1e-4
+    torch.testing.assert_close(before, after, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
