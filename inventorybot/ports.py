@@ -12,7 +12,7 @@ from typing import Protocol
 
 from inventorybot.domain.alerts import Anomaly, Step
 from inventorybot.domain.counting import CountDistribution
-from inventorybot.domain.ledger import Bin, LedgerRow
+from inventorybot.domain.ledger import Bin, Fingerprint, LedgerRow
 from inventorybot.domain.variance import Evidence
 from inventorybot.errors import BadEvent
 from inventorybot.wire.codec import Message, Record
@@ -159,8 +159,10 @@ class LedgerStore(Protocol):
     async def load(self, keys: Sequence[BinKey]) -> dict[BinKey, Bin]:
         """State of bins; one never seen is an empty `Bin`."""
 
-    async def find(self, wanted: Sequence[tuple[BinKey, int, str]]) -> dict[tuple[BinKey, str], LedgerRow]:
-        """Stored rows by (bin, occurred_at, event id): which of these ids had arrived before."""
+    async def find(
+        self, wanted: Sequence[tuple[BinKey, int, str]]
+    ) -> dict[tuple[BinKey, str], tuple[int, Fingerprint]]:
+        """Revision and content by (bin, event id) of those of (bin, occurred_at, event id) that are stored."""
 
     async def rows_after(self, key: BinKey, after: int, until: int) -> list[LedgerRow]:
         """Stored rows of a bin that occurred in (after, until]."""

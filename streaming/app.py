@@ -6,6 +6,7 @@ function imports what only it needs: a ledger worker never loads torch.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 import time
@@ -81,6 +82,7 @@ def _count(p: Parts) -> Agent:
         lambda: registry.current("count"), lambda release: load(release.path, s.device), poll_s=s.model_poll_s,
         clock=time.monotonic,
     )  # fmt: skip
+    asyncio.run(serving.model())  # loaded before the first picture comes, not when it waits
     return CountAgent(serving, wiring.blobs(s), p.publisher, p.dead_letters, limits=wiring.time_limits(s), now=now_ms)
 
 

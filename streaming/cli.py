@@ -19,8 +19,8 @@ def worker(agent: Annotated[str, typer.Argument(help="ledger, count, variance or
     settings = load()
     telemetry.configure_logging(settings.log_level, process=f"worker-{agent}")
     telemetry.BUILD.info({"version": __version__})
-    telemetry.serve_metrics(settings.metrics_port)
     application = root.build(settings, agent, root.connect(settings, agent))
+    telemetry.serve_metrics(settings.metrics_port)  # answers once everything it needs is there
     runner = faust.Worker(
         application, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )

@@ -103,8 +103,19 @@ class World:
 
     async def raise_anomaly(self, anomaly_id: str = "a-1", **changed: Any) -> Step:
         """One step, published and folded."""
-        knowledge = Knowledge(probability=0.97, recorded=6, estimate=4, looks=2, p=P, image_id="img-1", model="count@v1")
-        step = Step(f"{anomaly_id}:raised", anomaly_id, "bin-variance", "raised", NOW - MINUTE, "BER1", "A-1", knowledge=knowledge)
+        knowledge = Knowledge(
+            probability=0.97, recorded=6, estimate=4, looks=2, p=P, image_id="img-1", model="count@v1"
+        )
+        step = Step(
+            f"{anomaly_id}:raised",
+            anomaly_id,
+            "bin-variance",
+            "raised",
+            NOW - MINUTE,
+            "BER1",
+            "A-1",
+            knowledge=knowledge,
+        )
         step = replace(step, **changed)
         await self.log.publish([step_message(step, "inventorybot/variance")])
         await self.fold()
@@ -147,11 +158,15 @@ def movement(event_id: str, kind: Kind, quantity: int, at: int, bin_id: str = "A
 async def serve(parts: Parts, port: int = 0) -> AsyncIterator[httpx.AsyncClient]:
     """The API on a port of 127.0.0.1 (0: a free one), until the block ends."""
     listener = listen("127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(create_app(parts), log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(parts), log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        async with httpx.AsyncClient(base_url=address, timeout=20, transport=httpx.AsyncHTTPTransport(retries=5)) as client:
+        async with httpx.AsyncClient(
+            base_url=address, timeout=20, transport=httpx.AsyncHTTPTransport(retries=5)
+        ) as client:
             await client.get("/livez")
             yield client
     finally:

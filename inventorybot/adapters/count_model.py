@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from inventorybot import telemetry
 from inventorybot.adapters import efficientnet
 from inventorybot.adapters.jpeg import MEAN, STD, decode, normalise
 from inventorybot.domain.counting import MAX_COUNT, CountDistribution
@@ -157,6 +158,8 @@ class CountModel:
             out: Tensor = self._net(normalise(x).to(self.dtype))  # (N, 21)
         except torch.OutOfMemoryError as e:  # another process may hold the device's memory for a while
             raise TryLater("count model", f"{self.device} has no memory left: {e}") from e
+        if self.device.type == "cuda":
+            telemetry.GPU_MEMORY.set(torch.cuda.memory_allocated(self.device))
         return out.double().cpu()
 
     def probabilities(self, pixels: Decoded) -> Tensor:

@@ -7,14 +7,17 @@ at sizes before any decoding, so a pixel bomb (a small file that unpacks to giga
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from inventorybot.errors import BadEvent, Code
+
+if TYPE_CHECKING:  # the API and the other agents read blobs too: they must not pay 600 MB for an annotation
+    import torch
 
 MAX_BYTES = 900_000
 """Encoded size: an event with a picture inside must fit a Kafka message of 1 MiB; ABID pictures are near 60 kB."""

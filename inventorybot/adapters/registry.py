@@ -118,7 +118,8 @@ class ModelRegistry:
     def publish(self, name: str, version: str, folder: Path) -> None:
         """Copies a release folder into the registry; card.json last, so that a half-copied release is not seen.
 
-        Raises: SetupError: there is no registry, or the version is there already (a release never changes).
+        Raises: SetupError: there is no registry; the version is there already (a release never changes); the folder is
+            no release, or one of another version.
         """
         if self._fs is None:
             raise SetupError("there is no model registry: set its URL")
@@ -126,6 +127,12 @@ class ModelRegistry:
             raise SetupError(
                 f"the registry already holds {name} {version}; a release never changes: choose a new version"
             )
+        try:
+            card = json.loads((folder / "card.json").read_text())
+        except (OSError, ValueError) as e:
+            raise SetupError(f"{folder} is not a release: {e}") from e
+        if card.get("version", version) != version:  # events would name another release than the one in service
+            raise SetupError(f"the card in {folder} says version {card['version']}, not {version}")
         files = sorted((f for f in folder.iterdir() if f.is_file()), key=lambda f: (f.name == "card.json", f.name))
         with _outage():
             for file in files:

@@ -64,11 +64,11 @@ class Movement:
         return -self.quantity if self.kind in OUTBOUND else self.quantity
 
     def arrival(self) -> Movement | None:
-        """The other half of a transfer: what the destination bin gains. Same id: one fact, told once to each bin."""
+        """The other half of a transfer: what the destination bin gains, under an id that nothing else in that bin can have."""
         if self.to_bin is None:
             return None
         return Movement(
-            self.event_id, Kind.TRANSFER_IN, self.occurred_at, self.site, self.to_bin, self.sku,
+            f"{self.bin}>{self.event_id}", Kind.TRANSFER_IN, self.occurred_at, self.site, self.to_bin, self.sku,
             self.quantity, None, f"from {self.bin}", self.source,
         )  # fmt: skip
 

@@ -24,8 +24,8 @@ WINDOW = 256
 """Ids of a bin that are kept in memory at the least; an older one is looked up in the ledger by (time, id)."""
 
 
-Fingerprint = tuple[int, str, int, str]
-"""(occurred_at, SKU, signed units, kind): what two facts with one id must share to be the same fact."""
+Fingerprint = tuple[int, str, int, str, str]
+"""(occurred_at, SKU, signed units, kind, destination or ""): what two facts with one id must share to be the same fact."""
 
 
 def revision(epoch: int, offset: int) -> int:
@@ -132,7 +132,7 @@ class Bin:
 
 def fingerprint(event: Movement) -> Fingerprint:
     """What tells a repeat of a fact from another fact under the same id."""
-    return event.occurred_at, event.sku, event.delta, str(event.kind)
+    return event.occurred_at, event.sku, event.delta, str(event.kind), event.to_bin or ""
 
 
 def apply(state: Bin, event: Movement, at: int, history: Sequence[LedgerRow] = ()) -> Outcome:

@@ -3,5 +3,6 @@
 topics.py    which topics there are
 schemas.py   the data of every event type, with its limits
 codec.py     CloudEvents in and out of Kafka records and JSON; every refusal has a code and a path
-asyncapi.py  the AsyncAPI 3 document, generated from the two above
+examples.py  a worked example of every event type
+asyncapi.py  the AsyncAPI 3 document, generated from topics, schemas and examples
 """

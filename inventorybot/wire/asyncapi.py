@@ -18,7 +18,7 @@ import msgspec
 
 from inventorybot import __version__
 from inventorybot.wire import schemas
-from inventorybot.wire.codec import MAX_ID, MAX_SOURCE, rfc3339
+from inventorybot.wire.codec import MAX_ID, MAX_SOURCE, MAX_TRANSFER_ID, rfc3339
 from inventorybot.wire.examples import EXAMPLES, Example
 from inventorybot.wire.topics import DEAD_LETTERS, TOPICS, UPDATES, Topic
 
@@ -200,8 +200,9 @@ def _headers() -> Json:
         "properties": {
             "ce_specversion": {"type": "string", "const": "1.0"},
             "ce_id": {
-                "type": "string", "minLength": 1, "maxLength": MAX_ID,
-                "description": "the publisher's: one id on one bin is one fact, however often it arrives",
+                "type": "string", "minLength": 1, "maxLength": MAX_TRANSFER_ID,
+                "description": f"the publisher's, at most {MAX_ID} characters (a transfer-in's is from-bin>id): "
+                "one id on one bin is one fact, however often it arrives",
             },
             "ce_source": {"type": "string", "minLength": 1, "maxLength": MAX_SOURCE, "description": "who says so"},
             "ce_type": {"type": "string", "description": "the event type, with its version"},

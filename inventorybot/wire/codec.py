@@ -26,10 +26,14 @@ MAX_UPDATE_BYTES = 16_384
 MAX_IMAGE_EVENT_BYTES = 1_300_000
 """900 kB of JPEG are 1.2 MB in base64."""
 MAX_ID = 128
+MAX_TRANSFER_ID = 64 + 1 + MAX_ID
+"""A transfer-in is called `from-bin>id of the transfer`."""
 MAX_SOURCE = 256
 """Characters of source, type and time."""
 TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 """W3C Trace Context, version 00."""
+
+_TRANSFER_IN = schemas.movement_type(Kind.TRANSFER_IN)
 
 Headers = Sequence[tuple[str, bytes]]
 T = TypeVar("T", bound=Struct)
@@ -145,7 +149,7 @@ def _attribute(found: dict[str, Any], name: str) -> str:
         raise BadEvent(Code.MISSING_FIELD, f"/{name}", f"the attribute {name} is missing")
     if not isinstance(value, str):
         raise BadEvent(Code.WRONG_TYPE, f"/{name}", f"the attribute {name} must be a string, not {_show(value)}")
-    limit = MAX_ID if name == "id" else MAX_SOURCE
+    limit = MAX_SOURCE if name != "id" else MAX_TRANSFER_ID if found.get("type") == _TRANSFER_IN else MAX_ID
     if not 1 <= len(value) <= limit:
         said = f"the attribute {name} has {len(value)} characters; 1 to {limit} are allowed"
         raise BadEvent(Code.OUT_OF_RANGE, f"/{name}", said)

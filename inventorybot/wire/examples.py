@@ -65,7 +65,7 @@ def _movements() -> dict[str, list[Example]]:
         name = movement_type(kind)
         data = schemas.MOVEMENTS[name][1](**_SLOT | changed)
         source = "inventorybot/ledger" if kind is Kind.TRANSFER_IN else "wms"
-        event_id = "wms-1004" if kind is Kind.TRANSFER_IN else f"wms-{1001 + number}"
+        event_id = "P-3-A12>wms-1004" if kind is Kind.TRANSFER_IN else f"wms-{1001 + number}"
         found[name] = [Example(str(kind), summary, event_id, source, START + number * 60_000, data)]
     return found
 

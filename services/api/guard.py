@@ -54,7 +54,7 @@ class Guard:
             return
         try:
             async with asyncio.timeout(self._limits.request_s) as timer:
-                request.begun = lambda: timer.reschedule(None)
+                request.begun = lambda: None if timer.expired() else timer.reschedule(None)
                 await self._app(request.scope, request.receive, request.send)
         except TimeoutError:
             if request.status:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from inventorybot import telemetry
 from inventorybot.errors import TryLater
@@ -50,6 +50,7 @@ class Hub:
     def __init__(self, log: LogReader, topic: str, queue: int) -> None:
         self._log, self.topic, self._size = log, topic, queue
         self._position: Position | None = None
+        self._found = asyncio.Event()
         self._queues: set[_Queue] = set()
         self._turn = asyncio.Semaphore(CATCHING_UP)
 
@@ -60,6 +61,12 @@ class Hub:
             raise TryLater("kafka", f"the reader of {self.topic} has not reached a broker yet")
         return self._position
 
+    async def ready(self, timeout_s: float) -> Position:
+        """Where the reader stands; waits for it to have begun. Raises: TryLater: it does not."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._found.wait(), timeout_s)
+        return self.position
+
     async def run(self) -> None:
         """Read on for ever; cancel it to end."""
         log = telemetry.log(__name__)
@@ -67,6 +74,7 @@ class Hub:
             try:
                 if self._position is None:
                     self._position = (await self._log.bounds(self.topic))[1]
+                    self._found.set()
                 async with aclosing(self._log.read(self.topic, self._position)) as batches:
                     async for records in batches:
                         for record in records:
@@ -76,6 +84,10 @@ class Hub:
                 await asyncio.sleep(RETRY_S)
 
     def _tell(self, record: Record) -> None:
+        if record.offset < self.position[record.partition]:  # the topic was made anew: all come again, told of the gap
+            for queue in self._queues:
+                queue.overflowed = True
+            self._queues = set()
         self._position = after(self.position, record)
         self._queues = {queue for queue in self._queues if queue.offer(record)}
 

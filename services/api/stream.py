@@ -55,7 +55,7 @@ async def stream(
     if request.app.state.streams >= parts.limits.streams:
         detail = f"{parts.limits.streams} live streams are open, as many as this process serves"
         raise Refuse(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-    now = hub.position
+    now = await hub.ready(parts.limits.check_s)
     oldest, newest = await parts.log.bounds(hub.topic)
     if last_event_id is not None:
         start = parse(last_event_id, len(now))

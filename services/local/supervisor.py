@@ -76,7 +76,7 @@ class Program:
         how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
         lines = [line.strip("│╭╰╮╯─ ") for line in tail(self.log, 4000).splitlines()]  # without typer's frames
         words = [line for line in lines if line]
-        last = f": {words[-1][:160]}" if words and code else ""
+        last = f": {words[-1][:160]}" if words and code and code > 0 else ""
         return f"{self.name} {how}{last} (log: {self.log})"
 
     def ask_to_stop(self) -> None:

@@ -96,7 +96,7 @@ class Transfers:
         if kind == "transfer-in":
             self.into.add((site, bin_id, event_id, sku, abs(units), at))
         elif to is not None:
-            self.out[site, to, event_id, sku, abs(units), at] = bin_id
+            self.out[site, to, f"{bin_id}>{event_id}", sku, abs(units), at] = bin_id
 
     def came_late(self, fact: Fact) -> None:
         """A record beyond the end of what is looked at: it may be the other half of one within."""

@@ -160,12 +160,8 @@ class LedgerAgent:
             for a in group
             if bins[key].needs_lookup(a.event, a.at)
         ]
-        rows = await self._store.find(wanted) if wanted else {}
-        kinds = {(key, a.event.event_id): a.event for key, group in groups.items() for a in group} if rows else {}
-        for (key, event_id), row in rows.items():
-            same = kinds[key, event_id]
-            content = (row.occurred_at, row.sku, row.quantity, str(same.kind))
-            bins[key].seen[event_id] = (row.revision, content)
+        for (key, event_id), known in (await self._store.find(wanted) if wanted else {}).items():
+            bins[key].seen[event_id] = known
         histories: dict[BinKey, list[LedgerRow]] = {}
         for key, group in groups.items():
             late = [a.event.occurred_at for a in group if a.event.is_count and bins[key].needs_history(a.event, a.at)]

@@ -54,7 +54,9 @@ def letters(request: pytest.FixtureRequest) -> Iterator[DeadLetters]:
     made.close()
 
 
-def letter(offset: int = 7, at: int = NOW - HOUR, topic: str = "inventory.updates", error: BadEvent = BAD) -> DeadLetter:
+def letter(
+    offset: int = 7, at: int = NOW - HOUR, topic: str = "inventory.updates", error: BadEvent = BAD
+) -> DeadLetter:
     headers = [("ce_id", b"e-1"), ("x-robot", b"\xff\x00"), ("dl_topic", b"an impostor"), ("ce_id", b"e-2")]
     return DeadLetter.of(Record(topic, 3, offset, b"BER1/A", EVERY_BYTE, headers, at), error)
 
@@ -126,7 +128,9 @@ async def test_a_letter_sent_again_twice_shows_the_last_time(letters: DeadLetter
     assert found.replayed_at == NOW
 
 
-@pytest.mark.parametrize("name", ["", "x", "inventory.updates:3:9", "inventory.updates:3:-1", "a:b:c", "t:1:" + "9" * 40])
+@pytest.mark.parametrize(
+    "name", ["", "x", "inventory.updates:3:9", "inventory.updates:3:-1", "a:b:c", "t:1:" + "9" * 40]
+)
 async def test_there_is_no_letter_of_another_name(letters: DeadLetters, name: str) -> None:
     await letters.put([letter()])
     assert await letters.get(name) is None

@@ -79,8 +79,8 @@ async def test_what_was_written_is_loaded_as_it_was(store: Any) -> None:
     assert slot.below_zero_since == revision(0, 4)
     assert (state.applied, state.first_month) == (revision(0, 4), 202611)
     assert state.seen == {
-        "a": (revision(0, 3), (NOON, "K1", 5, "receipt")),
-        "b": (revision(0, 4), (NOON + 1, "K1", -7, "pick")),
+        "a": (revision(0, 3), (NOON, "K1", 5, "receipt", "")),
+        "b": (revision(0, 4), (NOON + 1, "K1", -7, "pick", "")),
     }
 
 
@@ -109,7 +109,7 @@ async def test_rows_written_twice_are_there_once(store: Any) -> None:
 async def test_a_stored_fact_is_found_by_time_and_id(store: Any) -> None:
     await put(store, write_of(Bin(), (event("a", Kind.PICK, 5, NOON), revision(0, 3))))
     found = await store.find([(KEY, NOON, "a"), (KEY, NOON, "b"), (KEY, NOON + 1, "a")])
-    assert found == {(KEY, "a"): LedgerRow(NOON, revision(0, 3), "K1", -5, False, "a")}
+    assert found == {(KEY, "a"): (revision(0, 3), (NOON, "K1", -5, "pick", ""))}
 
 
 async def test_the_level_as_of_a_moment_crosses_months_and_counts(store: Any) -> None:

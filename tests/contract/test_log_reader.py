@@ -91,7 +91,11 @@ async def test_one_record_is_found_by_its_place(stage: Stage) -> None:
     for partition, offset, value in await stage.all(START, (await stage.log.bounds(TOPIC))[1]):
         record = await stage.log.at(TOPIC, partition, offset)
         assert record is not None
-        assert (record.key, record.value, list(record.headers)) == (f"k{value}".encode(), value.encode(), [("h", b"\x00")])
+        assert (record.key, record.value, list(record.headers)) == (
+            f"k{value}".encode(),
+            value.encode(),
+            [("h", b"\x00")],
+        )
     assert await stage.log.at(TOPIC, 0, 99) is None
     assert await stage.log.at(TOPIC, 99, 0) is None
     assert await stage.log.at("no-such-topic", 0, 0) is None

@@ -106,6 +106,15 @@ def test_a_version_is_never_overwritten(url: str, tmp_path: Path) -> None:
         registry.publish("demand", "v1", tmp_path / "a")
 
 
+def test_a_release_cannot_be_published_under_a_version_that_its_card_denies(url: str, tmp_path: Path) -> None:
+    folder = release(tmp_path / "a", 1.0)
+    (folder / "card.json").write_text('{"version": "v1"}')
+    with pytest.raises(SetupError, match="says version v1, not v2"):
+        ModelRegistry(url).publish("demand", "v2", folder)
+    with pytest.raises(SetupError, match="not a release"):
+        ModelRegistry(url).publish("demand", "v1", tmp_path)
+
+
 def test_what_is_not_there_cannot_be_promoted_and_the_answer_says_what_is(url: str, tmp_path: Path) -> None:
     registry = ModelRegistry(url)
     registry.publish("demand", "v1", release(tmp_path / "a", 1.0))

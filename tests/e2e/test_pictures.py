@@ -99,7 +99,11 @@ def test_wrong_records_raise_alerts_that_a_subscriber_receives(tmp_path: Path) -
         until("the subscriber has them all", lambda: alerted <= {s["bin"] for s in subscriber.steps})
         picture = httpx.get(f"{url}/v1/anomalies/{listed['items'][0]['id']}/image", timeout=30)
         assert p.verify()["ok"]
-    wrong = {row["bin"]: abs(int(row["recorded"]) - int(row["in_picture"])) for row in rows if row["recorded"] != row["in_picture"]}
+    wrong = {
+        row["bin"]: abs(int(row["recorded"]) - int(row["in_picture"]))
+        for row in rows
+        if row["recorded"] != row["in_picture"]
+    }
     print(f"{len(wrong)} wrong of {len(bins)}, {len(alerted)} alerts, {len(alerted & wrong.keys())} of them right")
     assert len(rows) == BINS
     assert picture.content.startswith(b"\xff\xd8")

@@ -149,7 +149,7 @@ def test_a_ledger_that_is_behind_is_said_to_be_so(platform: Platform) -> None:
     worker = platform.workers[-1]
     worker.kill()
     worker.wait(10)
-    extra = Movement("late", Kind.RECEIPT, NOW, "S", "B0", "K", 1, None, None, "wms")
+    extra = Movement("late", Kind.RECEIPT, NOW, "S", "B9", "K", 1, None, None, "wms")
     asyncio.run(publish(platform, [movement_message(extra)]))
     done = platform.run("verify", "--settle", "1", check=False)
     assert done.returncode == 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from inventorybot.adapters.cassandra.session import MAX_BATCH_BYTES, Database, Write, ms
 from inventorybot.domain.events import Kind
-from inventorybot.domain.ledger import WINDOW, Bin, LedgerRow, Slot, fold, month_of, rewind
+from inventorybot.domain.ledger import WINDOW, Bin, Fingerprint, LedgerRow, Slot, fold, month_of, rewind
 from inventorybot.ports import BinKey, BinWrite, LedgerEntry, Level, Seen
 from inventorybot.wire.codec import from_ms, to_ms
 
@@ -37,9 +37,9 @@ _KNOWN = "SELECT name FROM catalogue WHERE kind = ? AND site = ? AND shard = ? A
 _NAMES = "SELECT name, first_event_id, first_seen_at FROM catalogue WHERE kind = ? AND site = ? AND shard = ? AND name > ? LIMIT ?"
 _BIN = "SELECT sku, on_hand, revision, last_occurred_at, counted_at, below_zero_since, applied, first_month FROM level_by_bin WHERE site = ? AND bin = ?"
 _SKU = "SELECT bin, on_hand, revision, counted_at FROM level_by_sku WHERE site = ? AND sku = ?"
-_IDS = "SELECT occurred_at, event_id, sku, kind, quantity, revision FROM ledger_by_bin WHERE site = ? AND bin = ? AND month = ? LIMIT ?"
+_IDS = "SELECT occurred_at, event_id, sku, kind, quantity, revision, to_bin FROM ledger_by_bin WHERE site = ? AND bin = ? AND month = ? LIMIT ?"
 _ONE = (
-    "SELECT occurred_at, event_id, sku, kind, quantity, revision FROM ledger_by_bin "
+    "SELECT occurred_at, event_id, sku, kind, quantity, revision, to_bin FROM ledger_by_bin "
     "WHERE site = ? AND bin = ? AND month = ? AND occurred_at = ? AND event_id = ?"
 )
 _SPAN = (
@@ -64,6 +64,10 @@ def _row(r: Any) -> LedgerRow:
     return LedgerRow(ms(r.occurred_at) or 0, r.revision, r.sku, r.quantity, r.kind == Kind.CYCLE_COUNT, r.event_id)
 
 
+def _seen(r: Any) -> tuple[int, Fingerprint]:
+    return r.revision, (ms(r.occurred_at) or 0, r.sku, r.quantity, r.kind, r.to_bin or "")
+
+
 class CassandraLedger:
     """`ports.LedgerStore` and `ports.LevelReader` on one session."""
 
@@ -84,20 +88,21 @@ class CassandraLedger:
         asked = [(_IDS, (*key, month, WINDOW)) for (key, _), month in zip(known, newest, strict=True)]
         for (_, state), month, rows in zip(known, newest, await self._db.gather(asked), strict=True):
             for r in rows:
-                at = ms(r.occurred_at) or 0
-                state.seen[r.event_id] = (r.revision, (at, r.sku, r.quantity, r.kind))
+                state.seen[r.event_id] = _seen(r)
             if len(rows) >= WINDOW:
                 state.floor = min(content[0] for _, content in state.seen.values())
             elif state.first_month < month:
                 state.floor = _month_start(month) - 1
         return bins
 
-    async def find(self, wanted: Sequence[tuple[BinKey, int, str]]) -> dict[tuple[BinKey, str], LedgerRow]:
+    async def find(
+        self, wanted: Sequence[tuple[BinKey, int, str]]
+    ) -> dict[tuple[BinKey, str], tuple[int, Fingerprint]]:
         """Point reads by primary key."""
         asked = [(_ONE, (*key, month_of(at), from_ms(at), event_id)) for key, at, event_id in wanted]
         answers = await self._db.gather(asked)
         return {
-            (key, event_id): _row(rows[0]) for (key, _, event_id), rows in zip(wanted, answers, strict=True) if rows
+            (key, event_id): _seen(rows[0]) for (key, _, event_id), rows in zip(wanted, answers, strict=True) if rows
         }
 
     async def rows_after(self, key: BinKey, after: int, until: int) -> list[LedgerRow]:

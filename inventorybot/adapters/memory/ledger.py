@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from inventorybot.domain.ledger import Bin, LedgerRow, Slot, fold
+from inventorybot.domain.ledger import Bin, Fingerprint, LedgerRow, Slot, fold
 from inventorybot.ports import BinKey, BinWrite, LedgerEntry, Level, Seen
 
 
@@ -25,17 +25,16 @@ class MemoryLedger:
         for key in keys:
             applied, first_month = self.applied.get(key, (-1, 0))
             slots = {sku: copy.copy(slot) for sku, (_, slot) in self.levels.get(key, {}).items()}
-            seen = {
-                e.row.event_id: (e.row.revision, (e.row.occurred_at, e.row.sku, e.row.quantity, e.kind))
-                for e in self.rows.get(key, {}).values()
-            }
+            seen = {e.row.event_id: _seen(e) for e in self.rows.get(key, {}).values()}
             found[key] = Bin(slots, applied, first_month, seen if applied >= 0 else {})
         return found
 
-    async def find(self, wanted: Sequence[tuple[BinKey, int, str]]) -> dict[tuple[BinKey, str], LedgerRow]:
+    async def find(
+        self, wanted: Sequence[tuple[BinKey, int, str]]
+    ) -> dict[tuple[BinKey, str], tuple[int, Fingerprint]]:
         """By (occurred_at, event id), as the table is keyed."""
         hits = ((key, i, self.rows.get(key, {}).get((at, i))) for key, at, i in wanted)
-        return {(key, i): entry.row for key, i, entry in hits if entry is not None}
+        return {(key, i): _seen(entry) for key, i, entry in hits if entry is not None}
 
     async def rows_after(self, key: BinKey, after: int, until: int) -> list[LedgerRow]:
         """Any order."""
@@ -103,3 +102,7 @@ class MemoryLedger:
 def _newest(table: dict[str, tuple[int, Slot]], name: str, at: int, slot: Slot) -> None:
     if name not in table or table[name][0] <= at:
         table[name] = (at, slot)
+
+
+def _seen(e: LedgerEntry) -> tuple[int, Fingerprint]:
+    return e.row.revision, (e.row.occurred_at, e.row.sku, e.row.quantity, e.kind, e.to_bin or "")

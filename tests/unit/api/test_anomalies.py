@@ -30,7 +30,11 @@ async def test_a_person_acknowledges_assigns_and_closes_and_everybody_learns_of_
     await world.raise_anomaly()
     async with world.alert_agent(), world.client() as api:
         first = await api.post("/v1/anomalies/a-1/acknowledge", json={"actor": "kim"})
-        assert (first.status_code, first.json()["status"], first.json()["acknowledged_by"]) == (200, "acknowledged", "kim")
+        assert (first.status_code, first.json()["status"], first.json()["acknowledged_by"]) == (
+            200,
+            "acknowledged",
+            "kim",
+        )
         second = await api.post("/v1/anomalies/a-1/assign", json={"actor": "kim", "assignee": "jo", "note": "please"})
         assert (second.status_code, second.json()["assignee"]) == (200, "jo")
         third = await api.post("/v1/anomalies/a-1/close", json={"actor": "jo", "reason": "record-corrected"})
@@ -116,7 +120,7 @@ async def test_the_list_is_newest_first_filtered_and_paged(world: World) -> None
 async def test_the_picture_comes_inline_from_the_log_or_from_where_it_lies(world: World) -> None:
     await world.log.publish([image_message(BinImage("i-1", NOW, "BER1", "A-1", JPEG, None, None, "robot"))])
     await world.log.publish([image_message(BinImage("i-2", NOW, "BER1", "A-1", None, "s3://b/2.jpg", None, "robot"))])
-    lane = next(p for p in range(6) if (await world.log.bounds("inventory.bin-images"))[1][p])
+    lane = (await world.log.bounds("inventory.bin-images"))[1].index(2)
     world.blobs.pictures = {"s3://b/2.jpg": JPEG + b"2"}
     await world.raise_anomaly("inline", knowledge=Knowledge(image_id="i-1", image_at=f"{lane}:0", p=P))
     await world.raise_anomaly("referenced", knowledge=Knowledge(image_id="i-2", image_at=f"{lane}:1"))

@@ -145,8 +145,8 @@ def test_the_bucket_of_a_time_is_its_utc_month() -> None:
     assert month_of(1_798_761_600_000) == 202701
 
 
-def test_an_arrival_at_the_other_bin_carries_the_same_id() -> None:
+def test_an_arrival_at_the_other_bin_has_an_id_that_nothing_else_there_can_have() -> None:
     move = Movement("m", Kind.MOVE, NOON, "S1", "B1", "K1", 3, "B2", None, "wms")
     arrival = move.arrival()
     assert arrival is not None
-    assert (arrival.event_id, arrival.bin, arrival.delta, move.delta) == ("m", "B2", 3, -3)
+    assert (arrival.event_id, arrival.bin, arrival.delta, move.delta) == ("B1>m", "B2", 3, -3)

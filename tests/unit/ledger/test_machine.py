@@ -71,8 +71,10 @@ def truth(log: Sequence[Movement]) -> dict[tuple[str, str], int]:
     for place, e in enumerate(log):
         first.setdefault((e.bin, e.event_id), (e.occurred_at, place, e))
         if e.to_bin is not None:
-            gain = Movement(e.event_id, Kind.TRANSFER_IN, e.occurred_at, e.site, e.to_bin, e.sku, e.quantity)
-            first.setdefault((e.to_bin, e.event_id), (e.occurred_at, place, gain))
+            gain = Movement(
+                f"{e.bin}>{e.event_id}", Kind.TRANSFER_IN, e.occurred_at, e.site, e.to_bin, e.sku, e.quantity
+            )
+            first.setdefault((e.to_bin, gain.event_id), (e.occurred_at, place, gain))
     levels: dict[tuple[str, str], int] = {}
     for _, _, e in sorted(first.values(), key=lambda x: x[:2]):
         slot = (e.bin, e.sku)

@@ -37,7 +37,7 @@ def story() -> list[Told]:
         (4, fact("c1", "cycle-count", 40, "A", 4)),
         (5, fact("r2", "receipt", 30, "A", 5)),
         (6, fact("s1", "sale", 50, "A", -2)),
-        (7, fact("m1", "transfer-in", 20, "B", 3)),
+        (7, fact("A>m1", "transfer-in", 20, "B", 3)),
         (8, "unreadable"),
     ]
 
@@ -172,7 +172,7 @@ def test_a_move_whose_other_half_never_came_is_half_applied() -> None:
     kept = [r for r in rows() if r.kind != "transfer-in"]
     levels = LEVELS | {("B", "level_by_bin"): 1, ("B", "level_by_sku"): 1}
     found = checked(told, kept, levels)
-    assert [(f.kind, f.bin, f.event_id) for f in found] == [("half-applied", "B", "m1")]
+    assert [(f.kind, f.bin, f.event_id) for f in found] == [("half-applied", "B", "A>m1")]
 
 
 def test_an_arrival_without_its_move_is_half_applied() -> None:
@@ -182,7 +182,7 @@ def test_an_arrival_without_its_move_is_half_applied() -> None:
 
 
 def test_an_arrival_of_other_units_than_left_is_half_applied() -> None:
-    told = [*story()[:7], (7, fact("m1", "transfer-in", 20, "B", 2)), story()[8]]
+    told = [*story()[:7], (7, fact("A>m1", "transfer-in", 20, "B", 2)), story()[8]]
     kept = [replace(r, quantity=2) if r.kind == "transfer-in" else r for r in rows()]
     levels = LEVELS | {("B", "level_by_bin"): 3, ("B", "level_by_sku"): 3}
     assert kinds(checked(told, kept, levels)) == {"half-applied"}
@@ -190,7 +190,7 @@ def test_an_arrival_of_other_units_than_left_is_half_applied() -> None:
 
 def test_the_other_half_may_come_after_the_end_of_what_is_looked_at() -> None:
     check = Check()
-    check.set_aside(fact("m1", "transfer-in", 20, "B", 3))
+    check.set_aside(fact("A>m1", "transfer-in", 20, "B", 3))
     told = [t for t in story() if t[0] != 7]
     assert checked(told, rows(), LEVELS, check=check) == []
 
