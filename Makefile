@@ -16,7 +16,7 @@ READY := .venv/.ready
 UP ?=
 T ?=
 
-.PHONY: help setup run test check quick fix bench train-count clean
+.PHONY: help setup run test check sabotage quick fix bench train-count clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,14 +30,16 @@ $(READY): requirements.lock pyproject.toml services/local/uv.lock services/local
 run: $(READY) ## set up, start everything, play a warehouse day, keep running (UP="--port 9000 …")
 	@exec $(BIN)/inventorybot up $(UP)
 
-test: $(READY) ## set up, then all tests (T="-k ledger" for some)
-	@exec $(BIN)/python -m pytest $(T)
-
-check: quick ## what CI holds a change to: style, types, layers, all tests
+test: quick ## set up, then every check and every test (T="-k ledger" for some)
 	@$(BIN)/lint-imports
 	@exec $(BIN)/python -m pytest $(T)
 
-quick: $(READY) ## the part of `check` that takes seconds: ruff and mypy (also a pre-commit hook)
+check: test ## the same
+
+sabotage: $(READY) ## show that the crash test can fail: take out each guard of the ledger (15 minutes)
+	@exec $(BIN)/python -m pytest -m sabotage -s tests/e2e/test_sabotage.py
+
+quick: $(READY) ## the part of `test` that takes seconds: ruff and mypy (also a pre-commit hook)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy

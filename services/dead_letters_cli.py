@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from inventorybot import settings as configuration
@@ -53,11 +54,13 @@ def list_letters(
         for x in found:
             typer.echo(json.dumps(_metadata(x), ensure_ascii=False))
         return
-    table = Table("id", "at", "code", "path", "reason", "replayed", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)  # it is copied into `show` and `replay`
+    table.add_column("arrived, why")
     for x in found:
-        table.add_row(
-            x.id, rfc3339(x.at), x.code, x.path, x.reason, "" if x.replayed_at is None else rfc3339(x.replayed_at)
-        )
+        again = "" if x.replayed_at is None else f" · replayed {rfc3339(x.replayed_at)}"
+        head = f"{rfc3339(x.at)} · {x.code}{f' at {x.path}' if x.path else ''}{again}"
+        table.add_row(x.id, f"{escape(head)}\n[dim]{escape(x.reason)}[/dim]")
     Console().print(table if found else "No dead letters.")
 
 
