@@ -4,7 +4,7 @@ In: a release and some pictures (drawn ones by default). Out: a table: our path;
 float32, eager, one step after the other) with the same weights; decoding alone; computing alone. Rounds are taken in
 turn, the median is shown with its spread, because machines are shared.
 
-Run: python benchmarks/count_images.py [--bins BINS.zip] [--images 256] [--rounds 5] [--px 320]
+Run: python -m benchmarks.count_images [--bins BINS.zip] [--images 256] [--rounds 5] [--px 320]
 """
 
 from __future__ import annotations

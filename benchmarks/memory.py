@@ -11,7 +11,7 @@ from subprocess import Popen
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.platform import metric, rss_mib, servers, wait_for
+from benchmarks.rig import metric, rss_mib, servers, wait_for
 from services.local.checks import answers, free_ports
 
 SETTLE_S = 10.0

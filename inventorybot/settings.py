@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     api_port: int = Field(8700, ge=1, le=65535)
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port of a worker; 0: none")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    batch_events: int = Field(1024, ge=1, le=8192, description="the most updates that one ledger batch takes")
+    batch_events: int = Field(4096, ge=1, le=8192, description="the most updates that one ledger batch takes")
     batch_images: int = Field(32, ge=1, le=512, description="the most images that one count batch takes")
     linger_ms: int = Field(5, ge=0, le=1000, description="how long a batch waits for company")
     retry_limit_s: float = Field(60.0, gt=0, description="after so long without success a partition counts as paused")

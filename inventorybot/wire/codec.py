@@ -12,6 +12,7 @@ import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -387,15 +388,21 @@ def image_message(event: BinImage, traceparent: str | None = None) -> Message:
     return message(head, f"{event.site}/{event.bin}", data)
 
 
+@lru_cache(maxsize=1024)
+def _bytes(text: str) -> bytes:
+    """A type or a source, of which there are few, in UTF-8."""
+    return text.encode()
+
+
 def _headers(head: Envelope) -> list[tuple[str, bytes]]:
     pairs = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", head.id),
-        ("ce_source", head.source),
-        ("ce_type", head.type),
-        ("ce_time", rfc3339(head.time)),
-        ("content-type", "application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", head.id.encode()),
+        ("ce_source", _bytes(head.source)),
+        ("ce_type", _bytes(head.type)),
+        ("ce_time", rfc3339(head.time).encode()),
+        ("content-type", b"application/json"),
     ]
     if head.traceparent:
-        pairs.append(("ce_traceparent", head.traceparent))
-    return [(name, value.encode()) for name, value in pairs]
+        pairs.append(("ce_traceparent", head.traceparent.encode()))
+    return pairs

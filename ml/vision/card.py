@@ -15,8 +15,8 @@ LICENCE = (
 )
 
 LIMITS = [
-    "It is wrong about as often as it is right when asked for the exact number in a real bin: use the whole "
-    "distribution, not the most probable count.",
+    "The most probable count is not a fact: the tables above say how seldom it is exact in real bins. Use the whole "
+    "distribution.",
     "The label is what the record said when the picture was taken. Records are sometimes wrong, so part of the error "
     "below is theirs, and a model that repeats a recording habit looks better than it counts.",
     "Items behind other items cannot be seen by anyone: from about 6 items on, expect the distribution to be broad.",
@@ -33,7 +33,12 @@ TITLES = {
     "all": "All counts, plain prediction over 0..20+",
     "0to5_plain": "Bins with 0-5 items, plain prediction over 0..20+",
     "0to5_restricted": "Bins with 0-5 items, told that there are at most 5 (p(0..5) renormalised)",
-    "rendered": "Drawn bins (not real pictures), 0..20+",
+}
+BASELINES = {
+    "all_largest_class": "all counts: always the largest class",
+    "all_distinct_asins": "all counts: number of distinct ASINs on the record",
+    "0to5_largest_class": "0-5 items: always the largest class",
+    "0to5_distinct_asins": "0-5 items: number of distinct ASINs on the record",
 }
 
 
@@ -47,15 +52,22 @@ def readme(card: dict[str, Any]) -> str:
         "## How it was measured\n",
         f"Trained on {n['train']} real pictures and {card['config']['rendered']} drawn ones, "
         f"{card['config']['epochs_done']} epochs. Pictures of one bin before and after an event never lie on both "
-        f"sides of the split. The temperature was fitted on {n['fit']} held-out pictures; the figures are of "
-        f"{n['report']} others ({n['report_0to5']} with 0-5 items). In brackets: 95 % interval, bootstrap over bins "
-        "(that of ECE leans upward: resampling adds noise, which ECE counts as error).\n",
-        _table(card["metrics"], n["rendered_report"]),
+        "sides of the split. In brackets: 95 % interval, bootstrap over bins (that of ECE leans upward: resampling adds "
+        "noise, which ECE counts as error).\n",
+        f"### All {n['fit'] + n['report']} validation pictures, each half under the temperature fitted on the other\n",
+        _table(card["metrics"], "crossfit_"),
         "\nWhat needs no picture, on the same bins:\n",
-        _baselines(card["baselines"]),
+        _baselines(card["baselines"], "crossfit_"),
+        f"\n### The half ({n['report']} pictures, {n['report_0to5']} with 0-5 items) that the released temperature has not seen\n",
+        _table(card["metrics"], ""),
+        "\nWhat needs no picture, on the same bins:\n",
+        _baselines(card["baselines"], ""),
         "\n`Told that there are at most 5` is the task others report on; the plain rows are what the product uses.\n",
+        f"### Drawn bins: {n['rendered_report']} pictures that are not of real bins\n",
+        _table(card["metrics"], "", {"rendered": "0 to 24 items, drawn by a seed that was not trained on"}),
+        "",
         "## Limits\n",
-        *(f"- {line}" for line in LIMITS),
+        *(f"- {line}" for line in [*LIMITS, *([card["note"]] if card["note"] else [])]),
         "\n## Licence\n",
         LICENCE + "\n",
         "## Files\n",
@@ -65,12 +77,12 @@ def readme(card: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _table(found: dict[str, Any], drawn: int) -> str:
+def _table(found: dict[str, Any], prefix: str, titles: dict[str, str] = TITLES) -> str:
     rows = ["| | accuracy | within one | MAE | RMSE | NLL | ECE |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for key, title in TITLES.items():
-        if key in found:
-            cells = [_cell(found[key][m], m) for m in ("accuracy", "within_one", "mae", "rmse", "nll", "ece")]
-            rows.append(f"| {title}{f', {drawn} pictures' if key == 'rendered' else ''} | {' | '.join(cells)} |")
+    for key, title in titles.items():
+        if it := found.get(prefix + key):
+            cells = [_cell(it[m], m) for m in ("accuracy", "within_one", "mae", "rmse", "nll", "ece")]
+            rows.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -80,17 +92,10 @@ def _cell(it: dict[str, float], metric: str) -> str:
     return f"{it['value']:.3f} ({it['low']:.3f} to {it['high']:.3f})"
 
 
-def _baselines(found: dict[str, Any]) -> str:
-    names = {
-        "all_largest_class": "all counts: always the largest class",
-        "all_distinct_asins": "all counts: number of distinct ASINs on the record",
-        "0to5_largest_class": "0-5 items: always the largest class",
-        "0to5_distinct_asins": "0-5 items: number of distinct ASINs on the record",
-    }
+def _baselines(found: dict[str, Any], prefix: str) -> str:
     rows = ["| | accuracy | within one | MAE | RMSE |", "| --- | --- | --- | --- | --- |"]
-    for key, title in names.items():
-        if key in found:
-            it = found[key]
+    for key, title in BASELINES.items():
+        if it := found.get(prefix + key):
             rows.append(
                 f"| {title} | {it['accuracy']:.1%} | {it['within_one']:.1%} | {it['mae']:.3f} | {it['rmse']:.3f} |"
             )

@@ -201,7 +201,7 @@ def train_count(
     checkpoint = run(config, out, resume=resume, say=typer.echo)
     target = release or out / "release"
     card = write_release(checkpoint, target, version=version, created=datetime.now(UTC))
-    found = card["metrics"].get("all", card["metrics"]["rendered"])["accuracy"]
+    found = card["metrics"].get("crossfit_all", card["metrics"]["rendered"])["accuracy"]
     typer.echo(f"released to {target}: accuracy {found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})")
 
 

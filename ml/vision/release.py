@@ -1,8 +1,9 @@
 """Turns a training checkpoint into a release: weights, a card with honest metrics, and a page for people.
 
 In: `checkpoint.pt` of `train.py` and the bins it was trained on. Out: `OUT/model.safetensors` (half precision),
-`OUT/card.json`, `OUT/README.md`. Temperature is fitted on one half of the validation pair groups, every figure on the
-card is measured on the other half, through the same loader that serves.
+`OUT/card.json`, `OUT/README.md`. Temperature is fitted on one half of the validation pair groups and measured on the
+other; `crossfit_` figures are of both halves, each under the temperature fitted on the other. All go through the same
+loader that serves.
 
 Run: inventorybot train count --bins BINS.zip --out runs/count --release OUT      (it ends with this)
 """
@@ -27,7 +28,7 @@ from inventorybot.adapters.jpeg import MEAN, STD, decode
 from inventorybot.domain.counting import MAX_COUNT
 from ml.vision.card import LICENCE, LIMITS, readme
 from ml.vision.data import Bin, read_bins
-from ml.vision.evaluate import fit_temperature, intervals, of_guesses, restrict
+from ml.vision.evaluate import Floats, fit_temperature, intervals, of_guesses, restrict
 from ml.vision.render import render_bins
 
 HELD_OUT_SEED = 77_000
@@ -35,7 +36,7 @@ HELD_OUT_SEED = 77_000
 
 
 def write_release(
-    checkpoint: Path, out: Path, *, version: str, created: datetime, rendered: int = 400
+    checkpoint: Path, out: Path, *, version: str, created: datetime, rendered: int = 400, note: str = ""
 ) -> dict[str, Any]:
     """Writes a release folder and returns its card.
 
@@ -45,6 +46,7 @@ def write_release(
         version: e.g. "v1".
         created: now, UTC.
         rendered: number of rendered pictures to measure on.
+        note: what else whoever reads the card must know of this run.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = json.loads(state["config"])
@@ -74,6 +76,7 @@ def write_release(
         "code_version": inventorybot.__version__,
         "licence": LICENCE,
         "limits": LIMITS,
+        "note": note,
     }
     _write(out, card)
     bins = read_bins(config["bins"])
@@ -106,11 +109,14 @@ def _measure(out: Path, card: dict[str, Any], bins: list[Bin], rendered: int) ->
     logits = {name: _logits(model, jpegs) for name, jpegs in (
         ("fit", [b.jpeg() for b in fit]), ("report", [b.jpeg() for b in report]), ("rendered", [r.jpeg for r in drawn])
     )}  # fmt: skip
-    temperature = fit_temperature(logits["fit"], torch.tensor([b.label for b in fit])) if fit else 1.0
+    temperature = _temperature(logits["fit"], fit)
     p = {name: (x / temperature).softmax(1).numpy() for name, x in logits.items()}
     found: dict[str, Any] = {}
-    if report:
-        found = _on_real(p["report"], report, train)
+    if fit and report:
+        other = (logits["fit"] / _temperature(logits["report"], report)).softmax(1).numpy()
+        found = _on_real(p["report"], report)
+        both = _on_real(np.concatenate([other, p["report"]]), fit + report)
+        found |= {f"crossfit_{name}": value for name, value in both.items()}
     y = np.array([min(r.quantity, MAX_COUNT) for r in drawn])
     found["rendered"] = intervals(p["rendered"], y, [str(i) for i in range(len(y))])
     counts = {"train": len(train), "fit": len(fit), "report": len(report), "rendered_report": len(drawn)}
@@ -120,7 +126,7 @@ def _measure(out: Path, card: dict[str, Any], bins: list[Bin], rendered: int) ->
         "class_prior": class_prior([b.label for b in train]),
         "images": counts,
         "metrics": found,
-        "baselines": _baselines(train, report),
+        "baselines": _baselines(train, report, "") | _baselines(train, fit + report, "crossfit_"),
     } | _held_out(found)
 
 
@@ -133,37 +139,42 @@ def class_prior(labels: list[int]) -> list[float]:
 
 def _held_out(found: dict[str, Any]) -> dict[str, Any]:
     """The one figure by which the registry compares releases: a proper score, so that calibration counts too."""
-    return (
-        {"held_out": {"metric": "nll of all counts", "value": found["all"]["nll"]["value"], "better": "lower"}}
-        if "all" in found
-        else {}
-    )
+    if "crossfit_all" not in found:
+        return {}
+    value = found["crossfit_all"]["nll"]["value"]
+    return {"held_out": {"metric": "nll of all counts", "value": value, "better": "lower"}}
 
 
-def _on_real(p: np.ndarray[Any, np.dtype[np.float64]], report: list[Bin], train: list[Bin]) -> dict[str, Any]:
+def _temperature(logits: Tensor, bins: list[Bin]) -> float:
+    return fit_temperature(logits, torch.tensor([b.label for b in bins])) if bins else 1.0
+
+
+def _on_real(p: Floats, report: list[Bin]) -> dict[str, Any]:
     y = np.array([b.label for b in report])
     groups = [b.pair_group for b in report]
     few = y <= 5
-    of_few = [g for g, f in zip(groups, few, strict=True) if f]
-    return {
-        "all": intervals(p, y, groups),
-        "0to5_plain": intervals(p[few], y[few], of_few),
-        "0to5_restricted": intervals(restrict(p[few]), y[few], of_few),
-    }
+    found = {"all": intervals(p, y, groups)}
+    if few.any():
+        of_few = [g for g, f in zip(groups, few, strict=True) if f]
+        found["0to5_plain"] = intervals(p[few], y[few], of_few)
+        found["0to5_restricted"] = intervals(restrict(p[few]), y[few], of_few)
+    return found
 
 
-def _baselines(train: list[Bin], report: list[Bin]) -> dict[str, Any]:
+def _baselines(train: list[Bin], report: list[Bin], prefix: str) -> dict[str, Any]:
     """What needs no picture: always the largest class of the training bins; the number of distinct ASINs on record."""
     if not report or not train:
         return {}
     found = {}
     for name, kept in (("all", report), ("0to5", [b for b in report if b.label <= 5])):
+        if not kept:
+            continue
         y = np.array([b.label for b in kept])
         classes = Counter(b.label for b in train if name == "all" or b.label <= 5)
         largest = np.full(len(y), classes.most_common(1)[0][0])
         asins = np.array([min(b.asins, MAX_COUNT) for b in kept])
         for guess_name, guess in (("largest_class", largest), ("distinct_asins", asins)):
-            found[f"{name}_{guess_name}"] = {k: round(v, 4) for k, v in of_guesses(guess, y).items()}
+            found[f"{prefix}{name}_{guess_name}"] = {k: round(v, 4) for k, v in of_guesses(guess, y).items()}
     return found
 
 

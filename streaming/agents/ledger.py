@@ -2,7 +2,7 @@
 
 In: batches of records, each partition in order. Out: everything that follows from them, durable, when `handle` returns.
 Order of effects (docs/adr/0001): rows, other halves and alerts first; then the levels, which say that those were made;
-then the news of the levels. A crash anywhere is healed by handling the same records again.
+and their news. A crash anywhere is healed by handling the same records again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from inventorybot import telemetry
 from inventorybot.domain import alerts, ledger
@@ -96,8 +97,7 @@ class LedgerAgent:
                 self._publisher.publish(effects.first),
                 self._dead_letters.put(effects.dead),
             )
-            await self._store.write_levels(writes)
-            await self._publisher.publish(effects.levels)
+            await asyncio.gather(self._store.write_levels(writes), self._publisher.publish(effects.levels))
         except BaseException:
             for partition in {r.partition for r in records}:  # memory is ahead of the store: start again from the store
                 self.forget(partition)
@@ -106,9 +106,10 @@ class LedgerAgent:
             ledger.stored(w.state, w.applied)
         self._evict()
         self._tell(records, effects)
-        for seen in new:
-            telemetry.FIRST_SEEN.labels(seen.kind).inc()
-            log.info("first seen", kind=seen.kind, site=seen.site, name=seen.name, event_id=seen.first_event_id)
+        for kind, names in groupby(sorted(new, key=lambda seen: seen.kind), key=lambda seen: seen.kind):
+            found = list(names)
+            telemetry.FIRST_SEEN.labels(kind).inc(len(found))
+            log.info("first seen", kind=kind, number=len(found), site=found[0].site, for_example=found[0].name)
 
     def _decode(self, records: Sequence[Record], effects: Effects) -> dict[BinKey, list[Arrival]]:
         groups: dict[BinKey, list[Arrival]] = {}

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from benchmarks.workload import Shape, stream
-from tests.e2e.platform import Platform, Upstream, platform, until
+from tests.e2e.rig import Platform, Upstream, platform, until
 
 UPDATES = 20_000
 PER_SECOND = 800

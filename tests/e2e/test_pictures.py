@@ -19,7 +19,7 @@ import pytest
 
 from services.local import tether
 from services.local.checks import free_ports
-from tests.e2e.platform import Platform, platform, until
+from tests.e2e.rig import Platform, platform, until
 
 BINS = 60
 SITE = "PICTURES"

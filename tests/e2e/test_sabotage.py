@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.platform import platform
+from tests.e2e.rig import platform
 from tests.e2e.test_exactness import ride
 
 

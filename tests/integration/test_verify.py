@@ -21,7 +21,7 @@ from inventorybot.domain.events import Kind, Movement
 from inventorybot.wire.codec import Message, movement_message
 from services.verify.cli import run
 from tests.badinput import Case
-from tests.e2e.platform import Platform
+from tests.e2e.rig import Platform
 
 NOW = int(time.time() * 1000)
 LATE = 9_000_000_000_000_000

@@ -27,7 +27,10 @@ _LEVEL = (
     "INSERT INTO level_by_bin (site, bin, sku, on_hand, revision, last_occurred_at, counted_at, below_zero_since) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
-_APPLIED = "INSERT INTO level_by_bin (site, bin, applied, first_month) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+_MARKED = (
+    "INSERT INTO level_by_bin (site, bin, sku, on_hand, revision, last_occurred_at, counted_at, below_zero_since, applied, "
+    "first_month) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+)
 _BY_SKU = "INSERT INTO level_by_sku (site, sku, bin, on_hand, revision, counted_at) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 _NAME = (
     "INSERT INTO catalogue (kind, site, shard, name, first_event_id, first_seen_at) VALUES (?, ?, ?, ?, ?, ?) "
@@ -74,7 +77,7 @@ class CassandraLedger:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._known: set[tuple[str, str, str]] = set()
-        self._put = {cql: database.prepared(cql) for cql in (_ROW, _LEVEL, _APPLIED, _BY_SKU, _NAME)}
+        self._put = {cql: database.prepared(cql) for cql in (_ROW, _LEVEL, _MARKED, _BY_SKU, _NAME)}
 
     # --- the ledger agent's side
 
@@ -164,34 +167,27 @@ class CassandraLedger:
         A bin whose levels exceed a batch is written in two steps, the revision last, which is as safe.
         """
         together: list[Write] = []
-        large: list[Write] = []
         last: list[Write] = []
         for w in writes:
-            levels = [self._level(w, sku) for sku in w.touched if sku in w.state.slots]
-            key = w.key
-            mark = self._put[_APPLIED].bind(key, (*key, w.applied, w.state.first_month, w.applied))
-            if sum(x.size for x in levels) + mark.size > MAX_BATCH_BYTES:
-                large += levels
-                last.append(mark)
-            else:
-                together += [*levels, mark]
-            together += [self._by_sku(w, sku) for sku in w.touched if sku in w.state.slots]
-        await self._db.write_batches([*together, *large])
+            skus = [sku for sku in w.touched if sku in w.state.slots]
+            if not skus:  # nothing but repeats: they will be known as such again
+                continue
+            *others, final = skus
+            marked = self._level(w, final, marked=True)
+            levels = [self._level(w, sku) for sku in others]
+            (last if sum(x.size for x in levels) + marked.size > MAX_BATCH_BYTES else together).append(marked)
+            together += levels
+            together += [self._by_sku(w, sku) for sku in skus]
+        await self._db.write_batches(together)
         await self._db.write_batches(last)
 
-    def _level(self, w: BinWrite, sku: str) -> Write:
+    def _level(self, w: BinWrite, sku: str, *, marked: bool = False) -> Write:
+        """One level. Args: marked: with the revision that all levels of the bin contain, and its first month."""
         s = w.state.slots[sku]
-        values = (
-            *w.key,
-            sku,
-            s.on_hand,
-            s.revision,
-            s.last_occurred_at,
-            s.counted_at,
-            s.below_zero_since or 0,
-            w.applied,
-        )
-        return self._put[_LEVEL].bind(w.key, values)
+        values = (*w.key, sku, s.on_hand, s.revision, s.last_occurred_at, s.counted_at, s.below_zero_since or 0)
+        if marked:
+            return self._put[_MARKED].bind(w.key, (*values, w.applied, w.state.first_month, w.applied))
+        return self._put[_LEVEL].bind(w.key, (*values, w.applied))
 
     def _by_sku(self, w: BinWrite, sku: str) -> Write:
         s = w.state.slots[sku]

@@ -58,7 +58,9 @@ class Prepared:
     def bind(self, partition: tuple[Any, ...], values: Sequence[Any]) -> Write:
         """Values in the order of the statement's `?`; times are ms since the epoch; None leaves a column as it is."""
         bound = [UNSET_VALUE if v is None else pack(v) for pack, v in zip(self._packers, values, strict=True)]
-        size = sum(len(b) for b in bound if b is not UNSET_VALUE) + 8 * len(bound)
+        size = 12 * len(bound) + len(
+            "".join([v for v in values if type(v) is str])
+        )  # numbers take at most 12 with their length
         return Write(partition, (True, self.statement.query_id, bound), size)
 
 

@@ -47,7 +47,7 @@ def test_a_trained_checkpoint_becomes_a_release_that_counts_and_whose_card_is_tr
     n = card["images"]
     assert n["train"] + n["fit"] + n["report"] == 80
     assert n["rendered_report"] == 6
-    assert card["held_out"]["value"] == card["metrics"]["all"]["nll"]["value"]
+    assert card["held_out"]["value"] == card["metrics"]["crossfit_all"]["nll"]["value"]
     assert f"{card['metrics']['all']['accuracy']['value']:.1%}" in (out / "README.md").read_text()
 
 
