@@ -27,7 +27,7 @@ from inventorybot.errors import SetupError
 from inventorybot.ports import Publisher
 from inventorybot.wire.codec import Message, image_message, movement_message
 from ml.vision.data import Bin, read_bins
-from ml.vision.render import render_bins
+from ml.vision.render import draw_bin, render_bins
 
 SOURCE = "inventorybot/replay"
 DRAWN = 200
@@ -42,11 +42,16 @@ FASTEST = 256
 
 @dataclass(frozen=True, slots=True)
 class Stowed:
-    """One bin to replay: what its record says, `(sku, quantity)` a line, and its picture, read when needed."""
+    """One bin to replay: what its record says, `(sku, quantity)` a line, and its picture, read when needed.
+
+    Args:
+        more: further pictures of the same contents, taken on later rides.
+    """
 
     id: str
     lines: tuple[tuple[str, int], ...]
     picture: Callable[[], bytes] = field(repr=False)
+    more: tuple[Callable[[], bytes], ...] = field(default=(), repr=False)
 
     @property
     def quantity(self) -> int:
@@ -110,7 +115,12 @@ def bins_to_events(
             event_id = f"{site}-{it.id}-receipt-{i}"
             receipts.append(Movement(event_id, Kind.RECEIPT, at, site, it.id, sku, quantity, source=SOURCE))
         truths.append(Truth(site, it.id, sum(n for _, n in lines), it.quantity))
-    images = [_image(it, site, start_ms + round((len(receipts) + i) * step_ms)) for i, it in enumerate(chosen)]
+    looks = [(it, look) for look in range(1 + max((len(it.more) for it in chosen), default=0)) for it in chosen]
+    images = [
+        _image(it, look, site, start_ms + round((len(receipts) + i) * step_ms))
+        for i, (it, look) in enumerate(looks)
+        if look <= len(it.more)
+    ]
     return Replay(receipts, images, truths)
 
 
@@ -133,10 +143,10 @@ def miscounted(lines: Sequence[tuple[str, int]], rng: np.random.Generator) -> tu
     return tuple(short)
 
 
-def _image(it: Stowed, site: str, at: int) -> Callable[[], BinImage]:
-    return lambda: BinImage(
-        f"{site}-{it.id}-image", at, site, it.id, image=it.picture(), camera="replay", source=SOURCE
-    )
+def _image(it: Stowed, look: int, site: str, at: int) -> Callable[[], BinImage]:
+    name = f"{site}-{it.id}-image" + (f"-{look + 1}" if look else "")
+    picture = (it.picture, *it.more)[look]
+    return lambda: BinImage(name, at, site, it.id, image=picture(), camera="replay", source=SOURCE)
 
 
 def stowed(bins: Sequence[Bin]) -> list[Stowed]:
@@ -149,10 +159,19 @@ def stowed(bins: Sequence[Bin]) -> list[Stowed]:
     return found
 
 
-def drawn(n: int, seed: int) -> list[Stowed]:
-    """Drawn bins, 0 to 8 items each: as full as most real ones."""
+def drawn(n: int, seed: int, looks: int = 1) -> list[Stowed]:
+    """Drawn bins, 0 to 8 items each: as full as most real ones; from look to look the items have moved a little."""
     counts = np.random.default_rng([seed, 1]).integers(0, 9, n).tolist()
-    return [Stowed(i, it.lines, partial(_same, it.jpeg)) for i, it in render_bins(n, seed, counts=counts)]
+    found = []
+    for i, it in render_bins(n, seed, counts=counts):
+        units = [quantity for _, quantity in it.lines]
+        more = tuple(partial(_another, units, (seed, int(i), look)) for look in range(1, looks))
+        found.append(Stowed(i, it.lines, partial(_same, it.jpeg), more))
+    return found
+
+
+def _another(units: Sequence[int], seed: Sequence[int]) -> bytes:
+    return draw_bin(units, np.random.default_rng(seed))
 
 
 def _same(jpeg: bytes) -> bytes:
@@ -210,6 +229,7 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="Bins at most.")] = None,
     site: Annotated[str | None, typer.Option(help="Site of the events; default: a new one each time.")] = None,
     miscount_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of records to make wrong.")] = 0.0,
+    looks: Annotated[int, typer.Option(min=1, max=6, help="Pictures of each drawn bin; looks add up.")] = 1,
     seed: Annotated[int, typer.Option(help="Decides which bins are drawn, and which records are made wrong.")] = 1,
     truth: Annotated[Path | None, typer.Option(help="CSV file saying what each picture really shows.")] = None,
 ) -> None:
@@ -223,11 +243,13 @@ def replay(
     settings = load()
     stderr = Console(stderr=True)
     if bins:
+        if looks > 1:
+            raise SetupError("--looks is for drawn bins: a folder holds one picture of each")
         chosen = stowed(read_bins(bins))[:limit]
     else:
         n = limit or DRAWN
         stderr.print(f"No --bins given: playing {n} drawn bins. They are drawings, not photographs of real bins.")
-        chosen = drawn(n, seed)
+        chosen = drawn(n, seed, looks)
     if not chosen:
         raise SetupError("there is no bin with a record to replay")
     now = datetime.now(UTC)

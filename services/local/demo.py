@@ -32,7 +32,8 @@ from services.local.day import Day, make_day
 EVENTS = 3000
 SECONDS = 10.0  # for the day's events: 300 a second, slow enough to watch, far below what one worker handles
 BATCH_S = 0.1
-PICTURES = 120
+PICTURES = 60
+LOOKS = 3  # robots pass a bin again and again, and the looks add up
 MISCOUNTED = 0.25  # far more than in life, so that some alerts come at once
 SHOWN = 5
 REPLAY_S = 300.0  # to draw and publish: 5 s here; on a machine that is busy training a model, a minute
@@ -46,7 +47,7 @@ STREAM_PATH = "/v1/anomalies/stream"
 def demo(
     seed: Annotated[int, typer.Option(help="The same seed makes the same day.")] = 7,
     events: Annotated[int, typer.Option(min=300, help="Movements in the day.")] = EVENTS,
-    pictures: Annotated[int, typer.Option(min=0, help="Bins to photograph; 0: none.")] = PICTURES,
+    pictures: Annotated[int, typer.Option(min=0, help="Bins to photograph, 3 times each; 0: none.")] = PICTURES,
 ) -> None:
     """Play a warehouse day with duplicates, late and broken events, photograph bins, show the first alerts."""
     settings, console = load(), Console()
@@ -95,6 +96,7 @@ class Robots:
             "--site": site,
             "--limit": pictures,
             "--miscount-rate": MISCOUNTED,
+            "--looks": LOOKS,
             "--seed": seed,
             "--truth": self.truth,
         }
@@ -118,7 +120,7 @@ class Robots:
         known = read_truth(self.truth)
         wrong = sum(off != 0 for off in known.values())
         console.print(
-            f"Robots photographed {self.pictures} bins of site {self.site} (drawings: there is no camera here); "
+            f"Robots photographed {self.pictures} bins, {LOOKS} times each, of site {self.site} (drawings: there is no camera here); "
             f"{wrong} records are wrong on purpose.",
             highlight=False,
             soft_wrap=True,

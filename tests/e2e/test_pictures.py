@@ -11,6 +11,7 @@ import csv
 import json
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from services.local.checks import free_ports
 from tests.e2e.rig import Platform, platform, until
 
 BINS = 60
+WRONG = 0.3
 SITE = "PICTURES"
 
 
 class Subscriber(threading.Thread):
-    """Somebody who watches the live stream; keeps every anomaly step it is sent."""
+    """Somebody who watches the live stream until the API ends; keeps every anomaly step it is sent."""
 
     def __init__(self, url: str) -> None:
         super().__init__(name="subscriber", daemon=True)
@@ -35,7 +37,10 @@ class Subscriber(threading.Thread):
         self.connected = threading.Event()
 
     def run(self) -> None:
-        with httpx.stream("GET", self._url, timeout=httpx.Timeout(10, read=120)) as answer:
+        with (
+            suppress(httpx.RemoteProtocolError),
+            httpx.stream("GET", self._url, timeout=httpx.Timeout(10, read=120)) as answer,
+        ):
             self.connected.set()
             for line in answer.iter_lines():
                 if line.startswith("data:") and "anomaly" in line:
@@ -64,6 +69,7 @@ def serve(p: Platform) -> str:
 def test_wrong_records_raise_alerts_that_a_subscriber_receives(tmp_path: Path) -> None:
     truth = tmp_path / "truth.csv"
     with platform(tmp_path) as p:
+        p.env["INVENTORYBOT_MISCOUNT_RATE"] = str(WRONG)  # the prior is what is true here
         for agent in ("ledger", "count", "variance", "alert"):
             p.worker(agent)
         url = serve(p)
@@ -77,7 +83,9 @@ def test_wrong_records_raise_alerts_that_a_subscriber_receives(tmp_path: Path) -
             "--limit",
             str(BINS),
             "--miscount-rate",
-            "0.3",
+            str(WRONG),
+            "--looks",
+            "3",
             "--seed",
             "11",
             "--truth",
@@ -96,7 +104,7 @@ def test_wrong_records_raise_alerts_that_a_subscriber_receives(tmp_path: Path) -
             f"{url}/v1/anomalies", params={"site": SITE, "kind": "bin-variance", "limit": 100}, timeout=30
         ).json()
         alerted = {a["bin"] for a in listed["items"]}
-        until("the subscriber has them all", lambda: alerted <= {s["bin"] for s in subscriber.steps})
+        until("the subscriber has them all", lambda: alerted <= {s["data"]["bin"] for s in subscriber.steps})
         picture = httpx.get(f"{url}/v1/anomalies/{listed['items'][0]['id']}/image", timeout=30)
         assert p.verify()["ok"]
     wrong = {

@@ -102,3 +102,11 @@ def test_bins_read_from_a_file_are_stowed_as_recorded(tmp_path: Path) -> None:
     bins = read_bins([write_bins(tmp_path / "bins.zip", 3, seed=1, counts=[0, 3, 30], px=64)])
     assert [s.quantity for s in stowed(bins)] == [0, 3, 30]
     assert [s.quantity for s in stowed([replace(bins[1], quantity=4)])] == []  # its lines do not sum to its total
+
+
+def test_further_looks_at_a_drawn_bin_show_the_same_units_in_other_pictures_after_all_first_looks() -> None:
+    day = bins_to_events(drawn(2, seed=3, looks=3), site="S", start_ms=NOW, step_ms=1)
+    images = [make() for make in day.images]
+    assert [i.bin for i in images] == [t.bin for t in day.truths] * 3
+    assert len({i.event_id for i in images}) == len({i.image for i in images}) == 6
+    assert [i.captured_at for i in images] == sorted(i.captured_at for i in images)
