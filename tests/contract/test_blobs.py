@@ -10,13 +10,16 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
 from inventorybot.adapters.blobs import Blobs
+from inventorybot.adapters.memory.vision import MemoryBlobs
 from inventorybot.errors import BadEvent, Code, SetupError, TryLater
+from services.local.checks import free_ports
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +142,31 @@ def test_a_scheme_that_is_not_allowed_is_refused(tmp_path: Path, url: str) -> No
 def test_an_unknown_scheme_in_the_settings_stops_the_process() -> None:
     with pytest.raises(SetupError, match="gopher"):
         Blobs(["gopher"])
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, str]:
+    """Any implementation of the port, and the URL prefix under which it holds `1.jpg` (5 bytes)."""
+    if request.param == "memory":
+        return MemoryBlobs({"s3://pods/a/1.jpg": b"12345"}), "s3://pods/a/"
+    if request.param == "file":
+        (tmp_path / "1.jpg").write_bytes(b"12345")
+        return Blobs(["file"], root=tmp_path), f"file://{tmp_path}/"
+    return s3_blobs(request.getfixturevalue("store")), "s3://pods/a/"
+
+
+async def test_every_store_gives_what_it_holds_and_refuses_what_it_does_not(shelf: tuple[Any, str]) -> None:
+    blobs, prefix = shelf
+    assert await blobs.read(f"{prefix}1.jpg") == b"12345"
+    with pytest.raises(BadEvent) as refused:
+        await blobs.read(f"{prefix}2.jpg")
+    assert (refused.value.code, refused.value.path) == (Code.IMAGE_UNREACHABLE, "/image")
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+async def test_every_store_that_is_away_says_try_later(kind: str) -> None:
+    held = MemoryBlobs({})
+    held.down = True
+    blobs: Any = held if kind == "memory" else s3_blobs(f"http://127.0.0.1:{free_ports(1)[0]}")
+    with pytest.raises(TryLater):
+        await blobs.read("s3://pods/a/1.jpg")
