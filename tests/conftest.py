@@ -12,9 +12,11 @@ The servers are shared: use topics and keyspaces of your own (`unique_name`), an
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,16 @@ from inventorybot.adapters.cassandra.session import Database
 from services.local.cassandra import Node
 from services.local.checks import free_ports
 from services.local.kafka import Broker
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """In CI a skip is a failure: what was not tried there was not tried at all."""
+    report = yield
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped in CI: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
