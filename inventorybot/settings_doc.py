@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from inventorybot.generated import write_or_check
 from inventorybot.settings import PREFIX, Settings
 
 PATH = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -94,13 +95,7 @@ This page is generated: `python -m inventorybot.settings_doc`.
 
 def main(arguments: list[str]) -> int:
     """Write the page, or with --check compare it; 1 where it is out of date."""
-    if "--check" in arguments:
-        if PATH.exists() and PATH.read_text(encoding="utf-8") == rendered():
-            return 0
-        print(f"{PATH.name} is out of date: run `python -m inventorybot.settings_doc`", file=sys.stderr)
-        return 1
-    PATH.write_text(rendered(), encoding="utf-8")
-    return 0
+    return write_or_check(PATH, rendered(), "python -m inventorybot.settings_doc", arguments)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from inventorybot import __version__
+from inventorybot.generated import write_or_check
 from inventorybot.wire import schemas
 from inventorybot.wire.codec import MAX_ID, MAX_SOURCE, MAX_TRANSFER_ID, rfc3339
 from inventorybot.wire.examples import EXAMPLES, Example
@@ -237,13 +238,7 @@ def rendered() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the document, or with --check compare it; 1 where it is out of date."""
-    if "--check" in arguments:
-        if PATH.exists() and PATH.read_text(encoding="utf-8") == rendered():
-            return 0
-        print(f"{PATH.name} is out of date: run `python -m inventorybot.wire.asyncapi`", file=sys.stderr)
-        return 1
-    PATH.write_text(rendered(), encoding="utf-8")
-    return 0
+    return write_or_check(PATH, rendered(), "python -m inventorybot.wire.asyncapi", arguments)
 
 
 if __name__ == "__main__":
