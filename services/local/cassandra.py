@@ -70,10 +70,10 @@ key_cache_size: 8MiB
 file_cache_size: 32MiB
 networking_cache_size: 16MiB
 concurrent_reads: 8
-concurrent_writes: 16
+concurrent_writes: 64
 concurrent_counter_writes: 2
 concurrent_compactors: 1
-native_transport_max_threads: 16
+native_transport_max_threads: 64
 compaction_throughput: 32MiB/s
 
 # A busy laptop pauses for seconds; the client's own time-out (10 s) decides, not the server's default of 2 s.

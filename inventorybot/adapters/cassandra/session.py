@@ -25,7 +25,10 @@ from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStat
 from inventorybot.errors import SetupError, TryLater
 
 Request = tuple[str, Sequence[Any]]
-MAX_STATEMENTS = 96
+MIN_STATEMENTS, MAX_STATEMENTS = 8, 96
+PARALLEL = 32
+"""Requests that a list of writes is spread over, between those sizes. Cassandra applies one request's mutations one after
+the other, each waiting for its commit log sync: a few large requests are slow, many small ones cost CPU."""
 MAX_BATCH_BYTES = 40_000
 """Cassandra refuses a batch over 50 KiB; a partition's statements larger than that go in several batches."""
 ATTEMPTS = 3
@@ -235,16 +238,18 @@ def _follow(future: Any, i: int, settle: Callable[[int, Any], None]) -> None:
 
 
 def _pack(writes: Iterable[Write]) -> list[list[tuple[bool, bytes, list[Any]]]]:
-    """Lists of statements for unlogged batches: whole partitions, at most MAX_STATEMENTS and MAX_BATCH_BYTES each."""
+    """Lists of statements for unlogged batches: whole partitions; at most MAX_STATEMENTS and MAX_BATCH_BYTES each."""
     partitions: dict[tuple[Any, ...], list[Write]] = {}
     for write in writes:
         partitions.setdefault(write.partition, []).append(write)
+    total = sum(map(len, partitions.values()))
+    limit = max(MIN_STATEMENTS, min(MAX_STATEMENTS, total // PARALLEL))
     out: list[list[Any]] = []
     current: list[Any] = []
     count = size = 0
     for group in partitions.values():
         group_size = sum(w.size for w in group)
-        if current and (count + len(group) > MAX_STATEMENTS or size + group_size > MAX_BATCH_BYTES):
+        if current and (count + len(group) > limit or size + group_size > MAX_BATCH_BYTES):
             out.append(current)
             current, count, size = [], 0, 0
         for write in group:
