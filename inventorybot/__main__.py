@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from inventorybot import __version__
-from inventorybot.errors import InventoryBotError
+from inventorybot.errors import InventoryBotError, TryLater
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("services.local.up:up", "Start the whole platform on this machine, and play a warehouse day through it."),
@@ -38,6 +38,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("streaming.cli:worker", "Run one agent: ledger, count, variance or alert."),
     "api": ("services.api.cli:api", "Run the HTTP API."),
 }
+
+
+HINTS = {
+    "kafka": ". Does it run? `inventorybot up` starts one; INVENTORYBOT_KAFKA names another.",
+    "cassandra": ". Does it run? `inventorybot up` starts one; INVENTORYBOT_CASSANDRA_HOSTS names another.",
+}
+"""What to do when a part does not answer."""
 
 
 class LazyCommands(TyperGroup):
@@ -98,7 +105,8 @@ def main() -> None:
     try:
         main_app()
     except InventoryBotError as error:
-        typer.secho(f"inventorybot: {error}", fg="red", err=True)
+        hint = HINTS.get(error.part, "") if isinstance(error, TryLater) else ""
+        typer.secho(f"inventorybot: {error}{hint}", fg="red", err=True)
         sys.exit(2)
 
 
