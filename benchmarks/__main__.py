@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,11 +19,13 @@ def ledger(updates: Annotated[int, typer.Option(help="updates that wait in the l
 
 
 @application.command()
-def images() -> None:
+def images(
+    bins: Annotated[Path | None, typer.Option(help="folder or zip in the ABID layout; none: drawn pictures")] = None,
+) -> None:
     """Images a second, JPEG bytes to distribution, beside the plain torchvision loop and its two limits."""
     from benchmarks import count_images
 
-    count_images.main()
+    count_images.main(["--bins", str(bins)] if bins else [])
 
 
 @application.command()

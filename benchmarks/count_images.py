@@ -57,7 +57,8 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print. Args: arguments: as on the command line; None: those of this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bins", type=Path, help="folder or zip in the ABID layout; default: drawn pictures")
     parser.add_argument("--images", type=int, default=256)
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--px", type=int, default=320, help="size of drawn pictures")
     parser.add_argument("--release", type=Path, default=None)
     parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     release = args.release or packaged("count").path
     if args.bins:
         jpegs = [b.jpeg() for b in read_bins([args.bins])[: args.images]]
