@@ -98,7 +98,6 @@ def _worker(s: Servers, base: list[Message], console: Console) -> tuple[Speed, f
     """The real worker: first everything that waits in the log, then a steady half load."""
     s.keyspace("ours")
     (port,) = free_ports(1)
-    end_offset = len(base) + sum(m.headers[3][1].endswith(b".move.v1") for m in base)  # about: other halves come too
     child = s.spawn("inventorybot", "worker", "ledger", cassandra_keyspace="ours", metrics_port=str(port))
     pids = _pids(s, child)
 
@@ -114,7 +113,7 @@ def _worker(s: Servers, base: list[Message], console: Console) -> tuple[Speed, f
     while settled != (settled := handled()):
         time.sleep(1.0)
     rate = speed.per_second / 2
-    more = list(stream(Shape(int(rate * 15)), seed=2, start=int(time.time() * 1000) - end_offset))
+    more = list(stream(Shape(int(rate * 15)), seed=2, start=int(time.time() * 1000) - int(rate * 15)))
     first = buckets(port, VISIBLE)
     publish(s.settings(), more, per_second=rate)
     wait_for("the steady load was handled", lambda: handled() >= settled + len(more), child)

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer
 from inventorybot import wiring
 from inventorybot.adapters.cassandra.dead_letters import CassandraDeadLetters
 from inventorybot.adapters.cassandra.ledger import CassandraLedger
+from inventorybot.clock import now_ms
 from inventorybot.settings import load
 from inventorybot.wire import topics
 from inventorybot.wire.codec import Record
@@ -28,7 +29,7 @@ async def main(total: int) -> None:
     publisher = wiring.publisher(settings)
     agent = LedgerAgent(
         CassandraLedger(database), publisher, CassandraDeadLetters(database, config), epoch=0,
-        limits=wiring.time_limits(settings), belongs=lambda key: key_partition[key], now=lambda: time.time_ns() // 1_000_000,
+        limits=wiring.time_limits(settings), belongs=lambda key: key_partition[key], now=now_ms,
     )  # fmt: skip
     key_partition: dict[bytes, int] = {}
     consumer = Consumer(

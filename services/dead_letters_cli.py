@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.table import Table
 from inventorybot import settings as configuration
 from inventorybot import wiring
 from inventorybot.adapters.cassandra.dead_letters import CassandraDeadLetters
+from inventorybot.clock import now_ms
 from inventorybot.errors import BadEvent, Code, SetupError
 from inventorybot.ports import DeadLetter, DeadLetters, Publisher
 from inventorybot.wire import codec
@@ -151,7 +151,7 @@ async def _replay_one(parts: _Parts, letter_id: str, change: Correction) -> bool
         found = _found(letter, letter_id)
         sent = await redelivery.redeliver(
             found, change, publisher=parts.publisher, letters=parts.letters, limits=parts.limits,
-            now=time.time_ns() // 1_000_000,
+            now=now_ms(),
         )  # fmt: skip
     except BadEvent as error:
         typer.echo(f"{letter_id}: still {error.code} at {error.path or '/'}: {error.reason}", err=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from inventorybot import settings as configuration
 from inventorybot import wiring
+from inventorybot.clock import now_ms
 from inventorybot.errors import BadEvent, SetupError, TryLater
 from inventorybot.ports import Publisher
 from inventorybot.settings import Settings
@@ -117,7 +117,7 @@ class Run:
         try:
             if isinstance(line.event, BadEvent):
                 raise line.event
-            return codec.structured(line.event, time.time_ns() // 1_000_000, self._limits)
+            return codec.structured(line.event, now_ms(), self._limits)
         except BadEvent as error:
             self.refused += 1
             found = line.event.get("id") if isinstance(line.event, dict) else None

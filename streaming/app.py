@@ -23,6 +23,7 @@ from inventorybot.adapters.cassandra.ledger import CassandraLedger
 from inventorybot.adapters.cassandra.schema import epoch_of
 from inventorybot.adapters.cassandra.session import Database
 from inventorybot.adapters.kafka import KafkaPublisher, Topics
+from inventorybot.clock import now_ms
 from inventorybot.settings import Settings
 from inventorybot.wire import topics
 from inventorybot.wire.topics import Topic
@@ -34,11 +35,6 @@ HEARTBEAT_S = 3.0
 MAX_POLL_S = 600.0
 """A worker that waits for a database keeps its partitions this long: nobody else could do better."""
 BUFFERED_EVENTS = 8192
-
-
-def now_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ import uvicorn
 from inventorybot import settings as configuration
 from inventorybot import telemetry, wiring
 from inventorybot.adapters.cassandra.anomalies import CassandraAnomalies
-from inventorybot.adapters.cassandra.dead_letters import CassandraDeadLetters, now_ms
+from inventorybot.adapters.cassandra.dead_letters import CassandraDeadLetters
 from inventorybot.adapters.cassandra.evidence import CassandraEvidence
 from inventorybot.adapters.cassandra.ledger import CassandraLedger
 from inventorybot.adapters.cassandra.session import Database
 from inventorybot.adapters.kafka import KafkaPublisher
 from inventorybot.adapters.kafka_log import KafkaLog
+from inventorybot.clock import now_ms
 from inventorybot.errors import SetupError
 from inventorybot.settings import Settings
 from inventorybot.wire.topics import ANOMALIES

@@ -5,7 +5,6 @@ In: adapters. Out: `Parts`, which `create_app` gives to every request through `p
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from inventorybot.clock import now_ms
 from inventorybot.ports import AnomalyStore, Blobs, DeadLetters, EvidenceStore, LevelReader, LogReader, Publisher
 from inventorybot.wire.codec import TimeLimits
 
@@ -53,7 +53,7 @@ class Parts:
     checks: Mapping[str, Callable[[], Awaitable[object]]]
     times: TimeLimits
     limits: Limits = Limits()
-    clock: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
+    clock: Callable[[], int] = field(default=now_ms)
     new_id: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
 
 

@@ -15,7 +15,6 @@ import queue
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from inventorybot import wiring
+from inventorybot.clock import now_ms
 from inventorybot.settings import Settings, load
 from services.local import tether
 from services.local.day import Day, make_day
@@ -51,7 +51,7 @@ def demo(
 ) -> None:
     """Play a warehouse day with duplicates, late and broken events, photograph bins, show the first alerts."""
     settings, console = load(), Console()
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     with tempfile.TemporaryDirectory() as folder:
         robots = Robots(seed, pictures, f"demo-{now // 1000:x}", Path(folder)) if pictures else None
         if robots:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from confluent_kafka import KafkaException, Producer
 
 from inventorybot.adapters.cassandra.session import Database, ms
 from inventorybot.adapters.kafka_log import KafkaLog
+from inventorybot.clock import now_ms
 from inventorybot.errors import TryLater
 from inventorybot.ports import DeadLetter
 from inventorybot.wire.codec import Record, from_ms
@@ -52,11 +52,6 @@ _MARK = (
 def day_of(ms_at: int) -> int:
     """yyyymmdd, UTC."""
     return int(from_ms(ms_at).strftime("%Y%m%d"))
-
-
-def now_ms() -> int:
-    """The machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 class CassandraDeadLetters:

@@ -6,11 +6,11 @@ In: messages, published as to a broker. Out: the same, read by place. It is a `p
 from __future__ import annotations
 
 import asyncio
-import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from inventorybot.adapters.memory.publisher import MemoryPublisher
+from inventorybot.clock import now_ms
 from inventorybot.errors import TryLater
 from inventorybot.ports import Position
 from inventorybot.wire.codec import Message, Record
@@ -22,7 +22,7 @@ _PARTITIONS = {topic.name: topic.partitions or 6 for topic in TOPICS}
 class MemoryLog(MemoryPublisher):
     """Args: clock: the broker's time of a record's arrival, ms. `down`: while True, no broker answers."""
 
-    def __init__(self, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, clock: Callable[[], int] = now_ms) -> None:
         super().__init__()
         self._clock = clock
         self._records: dict[str, list[list[Record]]] = {t: [[] for _ in range(n)] for t, n in _PARTITIONS.items()}
