@@ -10,10 +10,16 @@ import asyncio
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-from confluent_kafka import KafkaException, Producer, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stub forgets the export
+from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub forgets the export
+    AdminClient,
+    NewTopic,
+    OffsetSpec,
+)
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from inventorybot.errors import BadEvent, Code, SetupError, TryLater
 from inventorybot.wire.codec import Message
@@ -125,7 +131,10 @@ class Topics:
         self._admin = AdminClient(dict(config))
 
     def create(self, topics: Iterable[Topic], partitions: int, replication: int) -> list[str]:
-        """Create those that are missing; returns their names. Raises: TryLater, SetupError."""
+        """Create those that are missing; returns their names. All of them can be read and written when it returns.
+
+        Raises: TryLater, SetupError.
+        """
         wanted = list(topics)
         have = set(self._ask(lambda: self._admin.list_topics(timeout=ADMIN_TIMEOUT_S)).topics)
         missing = [t for t in wanted if t.name not in have]
@@ -143,7 +152,25 @@ class Topics:
             except KafkaException as error:
                 if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                     raise SetupError(f"Kafka refuses to create the topic {name}: {error.args[0].str()}") from error
+        self._await_leaders([t.name for t in wanted])
         return [t.name for t in missing]
+
+    def _await_leaders(self, names: list[str]) -> None:
+        """A partition is announced before its leader serves it; until then clients get NOT_LEADER_FOR_PARTITION."""
+        for attempt in Retrying(
+            retry=retry_if_exception_type(TryLater),
+            stop=stop_after_delay(ADMIN_TIMEOUT_S),
+            wait=wait_fixed(0.1),  # s; a leader takes over within a few
+            reraise=True,
+        ):
+            with attempt:
+                found = self._ask(lambda: self._admin.list_topics(timeout=ADMIN_TIMEOUT_S)).topics
+                for late in sorted(set(names) - set(found)):
+                    raise TryLater("kafka", f"the brokers do not know the new topic {late} yet")
+                latest = {TopicPartition(n, p): OffsetSpec.latest() for n in names for p in found[n].partitions}  # type: ignore[no-untyped-call]
+                asked = self._ask(partial(self._admin.list_offsets, latest, request_timeout=ADMIN_TIMEOUT_S))
+                for future in asked.values():
+                    self._ask(future.result)
 
     def state(self, name: str) -> TopicState:
         """Raises: TryLater: no broker answers. SetupError: there is no such topic."""
