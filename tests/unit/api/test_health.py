@@ -41,7 +41,7 @@ async def test_a_part_that_is_away_makes_it_not_ready_but_not_dead(world: World)
 async def test_a_part_that_hangs_is_not_waited_for(world: World) -> None:
     parts = replace(world.parts(), checks={"cassandra": lambda: asyncio.sleep(60)})
     transport = httpx.ASGITransport(create_app(parts), False)
-    async with asyncio.timeout(5), httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+    async with asyncio.timeout(30), httpx.AsyncClient(transport=transport, base_url="http://api") as api:
         answer = await api.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["parts"]["cassandra"]["said"] == "no answer within 0.2 s"
@@ -75,19 +75,19 @@ class _Hanging:
         return []
 
 
-async def _levels(world: World, levels: _Hanging) -> httpx.Response:
-    parts = replace(world.parts(), levels=levels, limits=Limits(request_s=0.1))  # type: ignore[arg-type]
+async def _levels(world: World, levels: _Hanging, limits: Limits) -> httpx.Response:
+    parts = replace(world.parts(), levels=levels, limits=limits)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(create_app(parts), False)
-    async with asyncio.timeout(5), httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+    async with asyncio.timeout(30), httpx.AsyncClient(transport=transport, base_url="http://api") as api:
         return await api.get("/v1/sites/BER1/bins/A-1/levels")
 
 
 async def test_a_request_that_takes_too_long_is_told_to_come_again(world: World) -> None:
-    answer = await _levels(world, _Hanging())
+    answer = await _levels(world, _Hanging(), Limits(request_s=0.1))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 async def test_a_fault_of_ours_tells_the_log_and_not_the_caller(world: World) -> None:
-    answer = await _levels(world, _Hanging(ValueError("a secret of the inside")))
+    answer = await _levels(world, _Hanging(ValueError("a secret of the inside")), Limits())
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "secret" not in answer.text
