@@ -48,7 +48,7 @@ fix: $(READY) ## let ruff repair what it can
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-bench: $(READY) ## measure the ledger, the count model and memory on this machine
+bench: $(READY) ## measure the ledger, the count model and memory on this machine (B=planning, B="batch --series 1000", B=--help …)
 	@exec $(BIN)/python -m benchmarks $(B)
 
 train-count: $(READY) ## train the count model anew (hours on a CPU)

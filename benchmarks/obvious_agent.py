@@ -19,6 +19,7 @@ from typing import Any
 import faust
 
 from inventorybot import wiring
+from inventorybot.adapters.cassandra.ledger import bucket_of, week_of
 from inventorybot.settings import load
 
 TOTAL = int(sys.argv[1])
@@ -30,9 +31,10 @@ def build() -> faust.App:
     settings = load()
     session = wiring.database(settings).session
     row = session.prepare(
-        "INSERT INTO ledger_by_bin (site, bin, month, occurred_at, event_id, sku, kind, quantity) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO ledger_by_bin (site, bucket, week, bin, occurred_at, event_id, sku, kind, quantity) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
     )
-    level = session.prepare("INSERT INTO level_by_bin (site, bin, sku, on_hand) VALUES (?, ?, ?, ?)")
+    level = session.prepare("INSERT INTO level_by_bin (site, bucket, bin, sku, on_hand) VALUES (?, ?, ?, ?, ?)")
     app = faust.App(
         "bench-obvious", broker=f"kafka://{settings.kafka}", store="memory://", web_enabled=False, topic_partitions=6,
         datadir=tempfile.mkdtemp(), consumer_auto_offset_reset="earliest", topic_disable_leader=True,
@@ -62,10 +64,11 @@ def build() -> faust.App:
         key = f"{data['site']}/{data['bin']}/{data['sku']}"
         levels[key] = data["quantity"] if kind == "cycle-count" else levels[key] + SIGN.get(kind, 1) * data["quantity"]
         at = datetime.fromisoformat(head["ce_time"])
-        month = at.year * 100 + at.month
-        values = (data["site"], data["bin"], month, at, head["ce_id"], data["sku"], kind, data["quantity"])
+        place = (data["site"], bucket_of(data["bin"]))
+        week = week_of(round(at.timestamp() * 1000))
+        values = (*place, week, data["bin"], at, head["ce_id"], data["sku"], kind, data["quantity"])
         await _done(session.execute_async(row, values))
-        await _done(session.execute_async(level, (data["site"], data["bin"], data["sku"], levels[key])))
+        await _done(session.execute_async(level, (*place, data["bin"], data["sku"], levels[key])))
 
     return app
 

@@ -1,4 +1,4 @@
-"""The ceiling: a plain confluent-kafka loop that makes the very same writes, with no Faust between.
+"""The ceiling: a plain confluent-kafka loop that makes the very same writes, as many at once, with no Faust between.
 
 In: inventory.updates. Out: the same rows and levels. Run by benchmarks/ledger.py: `python -m benchmarks.plain_loop N`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import deque
 
 from confluent_kafka import Consumer
 
@@ -19,6 +20,7 @@ from inventorybot.settings import load
 from inventorybot.wire import topics
 from inventorybot.wire.codec import Record
 from streaming.agents.ledger import LedgerAgent
+from streaming.harness import calm_collector
 
 
 async def main(total: int) -> None:
@@ -36,8 +38,12 @@ async def main(total: int) -> None:
         {**config, "group.id": "bench-plain", "auto.offset.reset": "earliest", "enable.auto.commit": False}
     )
     consumer.subscribe([topics.UPDATES.name])
+    calm_collector()
     handled, began = 0, 0.0
+    under_way: deque[asyncio.Task[None]] = deque()
     while handled < total:
+        while len(under_way) >= agent.overlap:
+            await under_way.popleft()
         batch = await asyncio.to_thread(consumer.consume, settings.batch_events, 0.05)
         records = [
             Record(m.topic(), m.partition(), m.offset(), m.key(), m.value(), m.headers() or (), m.timestamp()[1])
@@ -48,9 +54,10 @@ async def main(total: int) -> None:
             continue
         began = began or time.monotonic()
         key_partition.update((r.key or b"", r.partition) for r in records)
-        await agent.handle(records)
-        consumer.commit(asynchronous=True)
+        under_way.append(asyncio.create_task(agent.handle(records)))
         handled += len(records)
+    await asyncio.gather(*under_way)
+    consumer.commit()
     print(f"{handled} {time.monotonic() - began:.3f}", flush=True)
     consumer.close()
     publisher.close()

@@ -6,18 +6,15 @@ Every command lives with the code it starts (services/, streaming/, ml/) and is 
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import Any
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from inventorybot import __version__
 from inventorybot.errors import InventoryBotError, TryLater
+from inventorybot.lazy_commands import Table, group
 
-COMMANDS: dict[str, tuple[str, str]] = {
+COMMANDS: Table = {
     "up": ("services.local.up:up", "Start the whole platform on this machine, and play a warehouse day through it."),
     "demo": ("services.local.demo:demo", "Play the demo day on a platform that runs already."),
     "publish": (
@@ -26,7 +23,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "replay": ("ml.vision.replay:replay", "Publish bin images with the receipts that put the items there."),
     "count": ("ml.vision.cli:count", "Count the items in pictures of bins with the count model alone."),
-    "train": ("ml.vision.cli:train", "Train a model."),
+    "forecast": ("ml.demand.cli:forecast", "Forecast demand as a distribution from a table of sales."),
+    "train": ("ml.cli:train", "Train a model."),
+    "evaluate": ("ml.cli:evaluate", "Measure a model on data that it has never seen."),
     "models": ("services.models_cli:app", "List the releases of a model, or put one in service."),
     "verify": ("services.verify.cli:verify", "Check independently that no event was lost or counted twice."),
     "dead-letters": ("services.dead_letters_cli:app", "List, show and replay what could not be processed."),
@@ -37,6 +36,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "worker": ("streaming.cli:worker", "Run one agent: ledger, count, variance or alert."),
     "api": ("services.api.cli:api", "Run the HTTP API."),
+    "plan": ("ml.planning.cli:app", "Plan what to buy and where to put it, with a proof; simulate it; make a problem."),
+    "planner": ("ml.planning.process:planner", "Run the planner: network plans, as asked for and every night."),
+    "jobs": ("ml.jobs.cli:app", "List the jobs, or run one: load forecasts, plan the network."),
 }
 
 
@@ -47,43 +49,7 @@ HINTS = {
 """What to do when a part does not answer."""
 
 
-class LazyCommands(TyperGroup):
-    """Shows every command's one line without importing it; imports only the one that is called."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*COMMANDS, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        target, line = COMMANDS[cmd_name]
-        if "--help" in sys.argv[1:2] or not sys.argv[1:]:
-            return command_of(_named(line), cmd_name)
-        module, _, name = target.partition(":")
-        return command_of(getattr(importlib.import_module(module), name), cmd_name)
-
-
-def _named(line: str) -> Any:
-    """A function that is only its help, for the overview."""
-
-    def command() -> None: ...
-
-    command.__doc__ = line
-    return command
-
-
-def command_of(target: Any, name: str) -> Any:
-    """A click command from a Typer application, or from a plain annotated function."""
-    if not isinstance(target, typer.Typer):
-        application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        application.command(name)(target)
-        target = application
-    command = get_command(target)
-    command.name = name
-    return command
-
-
-main_app = typer.Typer(cls=LazyCommands, add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
+main_app = typer.Typer(cls=group(COMMANDS), add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
 
 
 @main_app.callback()

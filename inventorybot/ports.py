@@ -12,7 +12,9 @@ from typing import Protocol
 
 from inventorybot.domain.alerts import Anomaly, Step
 from inventorybot.domain.counting import CountDistribution
+from inventorybot.domain.forecast import Forecast
 from inventorybot.domain.ledger import Bin, Fingerprint, LedgerRow
+from inventorybot.domain.network_plan import Flow, PlanState, PlanSummary, SitePrice
 from inventorybot.domain.variance import Evidence
 from inventorybot.errors import BadEvent
 from inventorybot.wire.codec import Message, Record
@@ -253,6 +255,51 @@ class AnomalyStore(Protocol):
         assignee: str | None = None, limit: int = 100, before: str | None = None,
     ) -> AsyncIterator[Anomaly]:  # fmt: skip
         """Newest first; `before` is the cursor of the last one had."""
+
+
+class ForecastStore(Protocol):
+    """Forecasts of demand, as the newest model told them."""
+
+    async def write(self, forecasts: Sequence[Forecast]) -> None:
+        """Store them; of one site, SKU and period the one made later stays."""
+
+    async def periods(self, site: str, since: int) -> list[int]:
+        """Begins of the periods from `since` on that have a forecast of the site, ms, rising."""
+
+    async def of_site(self, site: str, period: int) -> list[Forecast]:
+        """What a site will be asked for in a period, by SKU."""
+
+
+class PlanStore(Protocol):
+    """Network plans: how each stands, and what came out of it."""
+
+    async def put(self, plan: PlanSummary) -> None:
+        """Store how a plan stands; it never goes back (`network_plan.RANK`), whoever writes last."""
+
+    async def put_result(
+        self, plan_id: str, at: int, prices: Sequence[SitePrice], flows: Sequence[Flow], pictures: Mapping[str, bytes]
+    ) -> None:
+        """Store what came out, before the plan is said to be ready. A later result replaces an earlier one as a whole.
+
+        Args: at: when it was solved, ms. pictures: SVG by name.
+        """
+
+    async def get(self, plan_id: str) -> PlanSummary | None:
+        """How a plan stands; None: nobody has asked for it."""
+
+    async def prices(self, plan_id: str) -> list[SitePrice]:
+        """By site and period; none while it is not ready."""
+
+    async def flows(self, plan_id: str, period: int) -> list[Flow]:
+        """Of one period, by the sites they go from and to."""
+
+    async def picture(self, plan_id: str, name: str) -> bytes | None:
+        """An SVG; None: there is none of that name."""
+
+    def list(
+        self, *, state: PlanState | None = None, limit: int = 100, before: str | None = None
+    ) -> AsyncIterator[PlanSummary]:
+        """Those of the last year, asked for last first; `before` is the cursor of the last one had."""
 
 
 class CountModel(Protocol):

@@ -81,6 +81,17 @@ class Settings(BaseSettings):
     images_s3_endpoint: str = Field("", description="endpoint of an S3-compatible store; empty: AWS")
     image_timeout_s: float = Field(10.0, gt=0, le=120, description="to fetch one referenced image")
 
+    # --- Network plans
+    plan_network: str = Field("", description="fsspec URL of the folder that describes the network; empty: no plans")
+    plan_results: str = Field(
+        "", description="fsspec URL of the folder that the whole tables of plans go to; empty: no plans"
+    )
+    plan_at: str = Field(
+        "02:30",
+        pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        description="when the nightly plan is made, UTC; empty: never",
+    )
+
     # --- What a time may be: one that lies outside is a clock that is wrong, not a fact
     max_future_s: int = Field(300, ge=0, description="how far ahead of arrival an event may have occurred")
     max_age_days: int = Field(400, ge=1, description="how old an event may be when it arrives")

@@ -37,6 +37,7 @@ _GROUPS = (
     ("Kafka", ("kafka", "partitions", "broker_")),
     ("Cassandra", ("cassandra",)),
     ("Images and models", ("image", "model", "device")),
+    ("Network plans", ("plan_",)),
     ("Costs of errors, and what is believed before looking", ("miscount", "recount", "missed", "look_")),
     ("Processes", ("",)),
 )

@@ -44,6 +44,10 @@ MODEL = Info("inventorybot_model", "The release of the count model in service")
 MODEL_SWAPS = Counter("inventorybot_model_swaps_total", "Newer releases found, by what came of them", ["outcome"])
 GPU_MEMORY = Gauge("inventorybot_gpu_memory_bytes", "GPU memory allocated by this process")
 ANOMALIES = Counter("inventorybot_anomaly_steps_total", "Steps in the lives of anomalies", ["kind", "action"])
+PLANS = Counter("inventorybot_plans_total", "Network plans, by how they ended", ["state"])
+PLAN_SECONDS = Histogram("inventorybot_plan_seconds", "Time to solve a network plan", buckets=LATENCY_S)
+PLAN_GAP = Gauge("inventorybot_plan_gap", "Relative gap of the newest network plan between its value and its bound")
+PLAN_AGE = Gauge("inventorybot_plan_age_seconds", "Since the newest network plan was made; NaN: there is none")
 REQUESTS = Histogram(
     "inventorybot_http_seconds", "Time to answer a request", ["method", "route", "status"], buckets=LATENCY_S
 )

@@ -15,9 +15,9 @@ import msgspec
 
 from inventorybot.errors import BadEvent, Code
 from inventorybot.ports import DeadLetter, DeadLetters, Publisher
-from inventorybot.wire import codec, schemas
+from inventorybot.wire import codec, plans, schemas
 from inventorybot.wire.codec import Message, Record, TimeLimits
-from inventorybot.wire.topics import BIN_IMAGES, UPDATES
+from inventorybot.wire.topics import BIN_IMAGES, PLAN_REQUESTS, UPDATES
 
 ATTRIBUTES = ("specversion", "id", "source", "type", "time", "traceparent")
 
@@ -74,7 +74,9 @@ async def redeliver(
 
 
 def _key_of(record: Record) -> str:
-    """site/bin, as the data say; what is wrong with the data is told by `_check` better than here."""
+    """site/bin, as the data say (a plan request: its id); what is wrong is told by `_check` better than here."""
+    if record.topic == PLAN_REQUESTS.name:
+        return codec.envelope_of(record.headers).id
     try:
         data = msgspec.json.decode(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -92,6 +94,9 @@ def _check(record: Record, limits: TimeLimits) -> None:
         return
     if record.topic == BIN_IMAGES.name:
         codec.read_image(record, limits)
+        return
+    if record.topic == PLAN_REQUESTS.name:
+        plans.read_request(record, limits)
         return
     kind = codec.envelope_of(record.headers).type
     if kind not in schemas.DATA or schemas.TOPIC_OF[kind] != record.topic:

@@ -27,14 +27,13 @@ from inventorybot.clock import now_ms
 from inventorybot.settings import Settings
 from inventorybot.wire import topics
 from inventorybot.wire.topics import Topic
-from streaming.harness import Agent, Harness, Transport
+from streaming.harness import BUFFERED_CHUNKS, Agent, Harness, Transport, calm_collector
 
 COMMIT_EVERY_S = 1.0
 """What a killed worker's successor does again: a second of events."""
 HEARTBEAT_S = 3.0
 MAX_POLL_S = 600.0
 """A worker that waits for a database keeps its partitions this long: nobody else could do better."""
-BUFFERED_EVENTS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
         broker_commit_interval=COMMIT_EVERY_S,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=4 * 1_048_576,
-        stream_buffer_maxsize=max(BUFFERED_EVENTS // 64, *(2 * spec.size(settings) for spec in specs)),
+        stream_buffer_maxsize=BUFFERED_CHUNKS,
         stream_wait_empty=False,  # events that were read but not handled are read again by their next owner
         processing_guarantee="at_least_once",
         topic_allow_declare=False,
@@ -174,6 +173,7 @@ def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
 
 def _stream(harness: Harness) -> Callable[[Any], Coroutine[Any, Any, None]]:
     async def run(stream: Any) -> None:
+        calm_collector()
         await harness.run(stream)
 
     return run

@@ -30,6 +30,11 @@ STD = 127.5
 """EfficientNet-Lite was trained on pixels in [-1, 1]."""
 
 
+def check(data: bytes) -> None:
+    """Refuses, by its size and header alone, what must not be decoded. Raises: BadEvent, as `decode`."""
+    _open(data)
+
+
 def decode(data: bytes, px: int) -> npt.NDArray[np.uint8]:
     """Decodes one JPEG and resizes it (not keeping its aspect) to a square.
 

@@ -6,4 +6,7 @@ counting.py   what a camera says about a bin
 variance.py   how probable it is that the record of a bin is wrong
 bin_watch.py  from that belief to one open anomaly a bin
 alerts.py     the life of an anomaly, from raised to closed
+demand.py     how regular demand is; the levels of a forecast
+forecast.py   a forecast as it is stored
+network_plan.py  a network plan, its prices and flows, and what can be asked of it
 """

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from inventorybot.domain.events import Movement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_MS = 86_400_000
 EPOCH_BITS = 40
 EPOCH_BASE = 2048
 """Lifts every revision above the wall clock in microseconds, so that it can serve as Cassandra's write time."""
@@ -34,8 +36,13 @@ def revision(epoch: int, offset: int) -> int:
 
 
 def month_of(at: int) -> int:
-    """yyyymm, UTC, of a time in ms: the bucket of the ledger that a fact lies in."""
-    when = _EPOCH + timedelta(milliseconds=at)
+    """yyyymm, UTC, of a time in ms."""
+    return _month_of_day(at // DAY_MS)
+
+
+@lru_cache(maxsize=1024)
+def _month_of_day(day: int) -> int:
+    when = _EPOCH + timedelta(days=day)
     return when.year * 100 + when.month
 
 
@@ -81,6 +88,10 @@ class Slot:
     counted_at: int | None = None
     below_zero_since: int | None = None
 
+    def copy(self) -> Slot:
+        """The level as it is now."""
+        return Slot(self.on_hand, self.revision, self.last_occurred_at, self.counted_at, self.below_zero_since)
+
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
@@ -102,7 +113,7 @@ class Bin:
         applied: the highest revision that the stored levels contain; -1 for a bin never seen.
         seen: event id -> (revision, fingerprint) of facts in the ledger; all those newer than `floor`.
         floor: an unknown id that occurred at or before this must be looked up in the ledger; None: `seen` is complete.
-        batch, crossings: rows applied, and levels that passed zero, since the levels were last stored.
+        batch: rows applied and not yet stored. crossings: levels that passed zero since somebody last took note.
     """
 
     slots: dict[str, Slot] = field(default_factory=dict)
@@ -152,6 +163,8 @@ def apply(state: Bin, event: Movement, at: int, history: Sequence[LedgerRow] = (
     slot = state.slots.get(event.sku)
     if slot is None:
         slot = state.slots[event.sku] = Slot()
+    elif at <= slot.revision:  # the level was stored, and then no time was left to store that the whole bin was
+        return Outcome.REPLAYED
     outcome = _place(slot, row, [*history, *state.batch] if row.is_count else ())
     state.batch.append(row)
     if (slot.on_hand < 0) != (slot.below_zero_since is not None):
@@ -182,14 +195,16 @@ def _place(slot: Slot, row: LedgerRow, earlier: Iterable[LedgerRow]) -> Outcome:
 
 
 def stored(state: Bin, at: int, window: int = WINDOW) -> None:
-    """Note that everything up to revision `at` is stored, and forget the oldest ids beyond twice the window."""
+    """Note that everything up to revision `at` is stored, and forget the oldest ids beyond twice the window.
+
+    What arrived after `at` may not be in the ledger yet, where an id would be looked up: it is kept.
+    """
     state.applied = max(state.applied, at)
-    state.batch.clear()
-    state.crossings.clear()
+    state.batch = [row for row in state.batch if row.revision > at]
     if len(state.seen) > 2 * window:
         newest = sorted(state.seen.items(), key=lambda item: item[1][1][0], reverse=True)
         state.floor = max(newest[window][1][1][0], state.floor if state.floor is not None else -(1 << 62))
-        state.seen = dict(newest[:window])
+        state.seen = dict(newest[:window]) | {i: known for i, known in newest[window:] if known[0] > at}
 
 
 def fold(rows: Iterable[LedgerRow], until: int | None = None) -> dict[str, int]:

@@ -32,6 +32,7 @@ _KEYS = {
     "site/bin": "^[^/]+/[^/]+$",
     "site/bin/SKU": "^[^/]+/[^/]+/.+$",
     "model name": "^.+$",
+    "plan": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
     "as the original's": "",
 }
 _ONE_IMAGE = [
@@ -70,7 +71,7 @@ def document() -> Json:
         "info": {
             "title": "InventoryBot events",
             "version": __version__,
-            "description": "Stock movements and pictures of bins in; levels, counts and anomalies out. "
+            "description": "Stock movements, pictures of bins and plan requests in; levels, counts, anomalies and plans out. "
             "CloudEvents 1.0 in Kafka's binary mode: the attributes are headers, the value is the data.",
             "license": {"name": "Apache-2.0"},
             "tags": [{"name": "inventory"}],

@@ -102,6 +102,19 @@ def _others() -> dict[str, list[Example]]:
     level = schemas.LevelData(
         **_SLOT, on_hand=4, revision=2_251_799_813_685_260, counted_at=datetime(2026, 11, 21, 6, 47, tzinfo=UTC)
     )
+    asked = schemas.PlanRequestData(
+        by="kim", why="the new hall", base="nightly-20261121",
+        changes=[schemas.PlanChangeData(site="BER1", storage_m3=400.0, first_period=2)],
+    )  # fmt: skip
+    lost = schemas.PlanRequestData(by="kim", changes=[schemas.PlanChangeData(site="BER1", lost=True, last_period=1)])
+    made = schemas.PlanData(
+        plan_id="what-if-7", state="ready", by="kim", why="the new hall", base="nightly-20261121", skus=10_000, sites=12,
+        made_at=datetime(2026, 11, 21, 8, 0, 5, tzinfo=UTC), start=datetime(2026, 11, 16, tzinfo=UTC), period_s=604_800,
+        periods=8, value=1_204_118.2, bound=1_204_602.9, gap=0.0004025, profit=1_180_240.0, violation=0.0, seconds=3.2,
+    )  # fmt: skip
+    failed = schemas.PlanData(
+        plan_id="what-if-8", state="failed", by="kim", reason="there is no site BER9 in the network"
+    )
     released = schemas.ModelReleasedData(name="bin-count", version="2026.11.1", sha256="0" * 64, previous="2026.10.2")
     return {
         schemas.BIN_IMAGE: [
@@ -114,6 +127,14 @@ def _others() -> dict[str, list[Example]]:
         schemas.LEVEL: [Example("after-a-count", "4 units on hand", "level-1", "inventorybot/ledger", at, level)],
         schemas.MODEL_RELEASED: [
             Example("promoted", "a new count model", "model-1", "inventorybot/models", at, released)
+        ],
+        schemas.PLAN_REQUESTED: [
+            Example("what-if", "what if BER1 had 400 m³ more from the third period on?", "what-if-7", "wms", at, asked),
+            Example("loss", "what if BER1 were lost for two periods, as things stand?", "what-if-8", "wms", at, lost),
+        ],
+        schemas.PLAN_MADE: [
+            Example("ready", "the plan is there", "what-if-7:ready", "inventorybot/planner", at, made),
+            Example("failed", "there is no such plan", "what-if-8:failed", "inventorybot/planner", at, failed),
         ],
     }
 

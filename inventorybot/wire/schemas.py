@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from inventorybot.domain.counting import MAX_COUNT
@@ -184,12 +185,72 @@ class ModelReleasedData(Struct, frozen=True, kw_only=True):
     previous: str | UnsetType = UNSET
 
 
+PlanId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]*{_END}",
+        description="plan",
+        examples=["nightly-20261121"],
+    ),
+]
+Period = Annotated[int, Meta(ge=0, le=9999, description="period of the plan, from 0")]
+Person = Annotated[str, Meta(min_length=1, max_length=128, pattern=_TEXT, examples=["kim"])]
+More = Annotated[float, Meta(ge=-1e9, le=1e9, description="added a period; below 0: taken away")]
+
+
+class PlanChangeData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What is otherwise at one site, from `first_period` to `last_period` (left out: to the end)."""
+
+    site: Site
+    storage_m3: More = 0.0
+    inbound_units: More = 0.0
+    lost: Annotated[bool, Meta(description="the site holds and takes in nothing")] = False
+    first_period: Period = 0
+    last_period: Period | None = None
+
+
+class PlanRequestData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A plan is asked for, called by the event's id: of the network as it stands, or of what a base plan saw; changed or not."""
+
+    by: Person
+    why: Note | None = None
+    base: PlanId | None = None
+    changes: Annotated[list[PlanChangeData], Meta(max_length=100)] = msgspec.field(default_factory=list)
+
+
+class PlanData(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a plan came out. Ready: its figures (value, bound, gap …). Failed: the reason."""
+
+    plan_id: PlanId
+    state: Literal["ready", "failed"]
+    by: str
+    why: str | None = None
+    base: str | None = None
+    reason: str | None = None
+    made_at: datetime | None = None
+    start: Annotated[datetime | None, Meta(description="begin of the first period")] = None
+    period_s: Annotated[int | None, Meta(description="length of a period, seconds")] = None
+    periods: int | None = None
+    skus: int | None = None
+    sites: int | None = None
+    value: Annotated[float | None, Meta(description="what the plan earns beyond doing nothing")] = None
+    bound: Annotated[float | None, Meta(description="proven: no plan earns more beyond doing nothing")] = None
+    gap: Annotated[float | None, Meta(description="(bound - value) / |value|")] = None
+    profit: Annotated[float | None, Meta(description="expected, all told")] = None
+    violation: Annotated[float | None, Meta(description="the most by which a limit is passed, m³ or units")] = None
+    seconds: float | None = None
+
+
 MOVEMENT = "inventorybot.movement."
 BIN_IMAGE = "inventorybot.bin-image.captured.v1"
 BIN_COUNT = "inventorybot.bin-count.estimated.v1"
 LEVEL = "inventorybot.level.changed.v1"
 ANOMALY = "inventorybot.anomaly."
 MODEL_RELEASED = "inventorybot.model.released.v1"
+PLAN_REQUESTED = "inventorybot.plan.requested.v1"
+PLAN_MADE = "inventorybot.plan.made.v1"
 
 
 def movement_type(kind: Kind) -> str:
@@ -219,15 +280,19 @@ DATA: dict[str, type[Struct]] = (
     {name: data for name, (_, data) in MOVEMENTS.items()}
     | {BIN_IMAGE: BinImageData, BIN_COUNT: BinCountData, LEVEL: LevelData, MODEL_RELEASED: ModelReleasedData}
     | {anomaly_type(a): AnomalyData for a in ACTIONS}
+    | {PLAN_REQUESTED: PlanRequestData, PLAN_MADE: PlanData}
 )
 """Every event type there is, with its data."""
 
 TOPIC_OF: dict[str, str] = (
     dict.fromkeys(MOVEMENTS, "inventory.updates")
     | {BIN_IMAGE: "inventory.bin-images", BIN_COUNT: "inventory.bin-counts", LEVEL: "inventory.levels"}
-    | {MODEL_RELEASED: "inventory.models"}
+    | {MODEL_RELEASED: "inventory.models", PLAN_REQUESTED: "inventory.plan-requests", PLAN_MADE: "inventory.plans"}
     | {anomaly_type(a): "inventory.anomalies" for a in ACTIONS}
 )
 
 PUBLISHABLE = frozenset(MOVEMENTS) - {movement_type(Kind.TRANSFER_IN)} | {BIN_IMAGE}
-"""The types that upstream systems may publish; the others are said by InventoryBot itself."""
+"""The stock events that upstream systems may publish, over Kafka or REST."""
+
+HEARD = PUBLISHABLE | {PLAN_REQUESTED}
+"""All that upstream systems may publish; the others are said by InventoryBot itself."""

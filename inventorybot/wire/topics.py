@@ -65,9 +65,17 @@ MODELS = Topic(
     "inventory.models", "model name", "a release became the one in service", ("models promote",), ("subscribers",),
     retention_ms=None, compact=True, partitions=1,
 )  # fmt: skip
+PLAN_REQUESTS = Topic(
+    "inventory.plan-requests", "plan", "a network plan is asked for", ("upstream systems", "API", "planner"), ("planner",),
+    partitions=1,
+)  # fmt: skip
+PLANS = Topic(
+    "inventory.plans", "plan", "a network plan is ready, or has failed", ("planner",), ("subscribers",),
+    retention_ms=90 * DAY_MS, partitions=1,
+)  # fmt: skip
 DEAD_LETTERS = Topic(
     "inventory.dead-letters", "as the original's", "what can never be processed: the original bytes, and why",
     ("every agent",), ("dead-letters",), max_bytes=1_450_000, partitions=1,
 )  # fmt: skip
 
-TOPICS = (UPDATES, BIN_IMAGES, LEVELS, BIN_COUNTS, ANOMALIES, MODELS, DEAD_LETTERS)
+TOPICS = (UPDATES, BIN_IMAGES, LEVELS, BIN_COUNTS, ANOMALIES, MODELS, PLAN_REQUESTS, PLANS, DEAD_LETTERS)

@@ -1,13 +1,14 @@
 """Pictures to tensors, and the random changes made to them in training.
 
-In: JPEG bytes. Out: uint8 (N, 3, px, px), and float32 batches, shifted, turned, mirrored, recoloured and normalised.
+In: JPEG bytes. Out: uint8 (N, 3, px, px), and float32 batches, shifted, turned, mirrored, recoloured, perhaps blurred or
+crossed by a band, and normalised.
 Decoding and resizing are those of the loader in `inventorybot.adapters`, so training sees what service sees.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,18 +27,19 @@ def load_pixels(jpegs: Sequence[bytes], px: int) -> Tensor:
     return out
 
 
-def augment(pixels: Tensor, px: int, draw: torch.Generator) -> Tensor:
+def augment(pixels: Tensor, px: int, draw: torch.Generator, *, blur: float = 0.0, tape: float = 0.0) -> Tensor:
     """Random crop and stretch (down to 3/4 of each side), mirror, turn by up to 5 degrees, light and colour.
 
     Args:
-        pixels: uint8 (B, 3, S, S).
+        pixels: uint8 (B, 3, S, S), on any device.
         px: side of the result.
-        draw: where the randomness comes from.
+        draw: where the randomness comes from; of the CPU, so that it is the same on every device.
+        blur, tape: share of the pictures that are blurred, that get a band across.
     Returns: float32 (B, 3, px, px), normalised.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=draw)
+        return (low + (high - low) * torch.rand(shape, generator=draw)).to(pixels.device)
 
     b = len(pixels)
     scale = uniform(0.75, 1.0, b, 2)  # (B, 2) part of the width and height that is kept
@@ -61,4 +63,24 @@ def augment(pixels: Tensor, px: int, draw: torch.Generator) -> Tensor:
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * uniform(0.5, 1.4, b, 1, 1, 1)  # saturation
     x = x * uniform(0.93, 1.07, b, 3, 1, 1)  # colour cast
+    if blur:
+        soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        x = torch.where(uniform(0, 1, b, 1, 1, 1) < blur, soft, x)
+    if tape:
+        x = torch.where(
+            _band(px, lambda low, high: uniform(low, high, b)) & (uniform(0, 1, b, 1, 1, 1) < tape),
+            uniform(90, 230, b, 3, 1, 1),
+            x,
+        )
     return normalise(x.clamp_(0, 255))
+
+
+def _band(px: int, uniform: Callable[..., Tensor]) -> Tensor:
+    """A slanting band across each picture, 3 to 10 % of its side wide: bool (B, 1, px, px) from (B, 1, 1, 1) draws."""
+    at = torch.linspace(-0.5, 0.5, px)
+    b = (-1, 1, 1, 1)
+    angle, offset, width = uniform(0, math.pi), uniform(-0.4, 0.4), uniform(0.03, 0.10)
+    across = at.to(angle.device).view(1, 1, -1, 1) * torch.sin(angle).view(b) + at.to(angle.device).view(
+        1, 1, 1, -1
+    ) * torch.cos(angle).view(b)
+    return (across - offset.view(b)).abs() < width.view(b) / 2

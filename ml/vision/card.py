@@ -9,9 +9,9 @@ from typing import Any
 
 LICENCE = (
     "The weights were trained on pictures of the Amazon Bin Image Dataset, (c) Amazon.com, Inc., under CC BY-NC-SA 3.0 "
-    "US: name the source, no commercial use, pass on under the same terms. They started from EfficientNet-Lite0's "
-    "ImageNet weights, Apache-2.0, by the TensorFlow authors (PyTorch port: efficientnet-lite-pytorch). "
-    "For commercial use train the same network on your own pictures: `inventorybot train count`."
+    "US: name the source, no commercial use, pass on under the same terms. They started from ImageNet weights: of "
+    "EfficientNet-Lite, Apache-2.0, by the TensorFlow authors (PyTorch port: efficientnet-lite-pytorch), or of a ResNet, "
+    "BSD-3-Clause, by torchvision. For commercial use train the same network on your own pictures: `inventorybot train count`."
 )
 
 LIMITS = [
@@ -44,43 +44,58 @@ BASELINES = {
 
 def readme(card: dict[str, Any]) -> str:
     """The model card as Markdown."""
-    n = card["images"]
+    n, found = card["images"], card["metrics"]
+    networks = f"{card['members']} x {card['arch']}" if card["members"] > 1 else card["arch"]
     parts = [
         f"# {card['name']}-{card['version']}: counts the items in a picture of a bin\n",
-        f"{card['arch']}, {card['input']['px']} px, 21 classes (0 ... 19, 20 or more), calibrated with temperature "
-        f"{card['temperature']}. Created {card['created']} by InventoryBot {card['code_version']}.\n",
+        f"{networks}, {card['input']['px']} px{', and its mirror image' if card['flip'] else ''}, 21 classes (0 ... 19, 20 or "
+        f"more), calibrated with temperature {card['temperature']}. Created {card['created']} by InventoryBot "
+        f"{card['code_version']}.\n",
         "## How it was measured\n",
         f"Trained on {n['train']} real pictures and {card['config']['rendered']} drawn ones, "
-        f"{card['config']['epochs_done']} epochs. Pictures of one bin before and after an event never lie on both "
-        "sides of the split. In brackets: 95 % interval, bootstrap over bins (that of ECE leans upward: resampling adds "
-        "noise, which ECE counts as error).\n",
-        f"### All {n['fit'] + n['report']} validation pictures, each half under the temperature fitted on the other\n",
-        _table(card["metrics"], "crossfit_"),
+        f"{' + '.join(map(str, card['epochs_done']))} epochs. Pictures of one bin before and after an event never lie on "
+        f"both sides of a split. Temperature and prediction sets were fitted on {n['calibration']} training pictures that "
+        "were kept back. In brackets: 95 % interval, bootstrap over bins (that of ECE leans upward: resampling adds noise, "
+        "which ECE counts as error).\n",
+        f"### {n['val']} validation pictures, {n['val_0to5']} with 0-5 items\n",
+        _table(found),
         "\nWhat needs no picture, on the same bins:\n",
-        _baselines(card["baselines"], "crossfit_"),
-        f"\n### The half ({n['report']} pictures, {n['report_0to5']} with 0-5 items) that the released temperature has not seen\n",
-        _table(card["metrics"], ""),
-        "\nWhat needs no picture, on the same bins:\n",
-        _baselines(card["baselines"], ""),
+        _baselines(card["baselines"]),
         "\n`Told that there are at most 5` is the task others report on; the plain rows are what the product uses.\n",
+        *_alerts(found.get("alerts", {})),
         f"### Drawn bins: {n['rendered_report']} pictures that are not of real bins\n",
-        _table(card["metrics"], "", {"rendered": "0 to 24 items, drawn by a seed that was not trained on"}),
+        _table(found, {"rendered": "0 to 24 items, drawn by a seed that was not trained on"}),
         "",
         "## Limits\n",
         *(f"- {line}" for line in [*LIMITS, *([card["note"]] if card["note"] else [])]),
         "\n## Licence\n",
         LICENCE + "\n",
         "## Files\n",
-        f"- `model.safetensors`: sha256 `{card['sha256']}`\n- `card.json`: everything above for machines, with the "
-        f"training configuration and the hash of the data (`{card['data_sha256'][:16]}...`)",
+        f"- `model.safetensors`: sha256 `{card['sha256']}`\n- `graph.onnx`: its operations without the weights, for "
+        "processors\n- `card.json`: everything above for machines, with the training configuration and the hash of the "
+        f"data (`{card['data_sha256'][:16]}...`)",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _table(found: dict[str, Any], prefix: str, titles: dict[str, str] = TITLES) -> str:
+def _alerts(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    rows = [f"| {name.replace('_', ' of ±' if name.startswith('recall') else ', alerts per thousand bins: ')} | {it['value']:.1%} "
+            f"({it['low']:.1%} to {it['high']:.1%}) |" for name, it in found.items()]  # fmt: skip
+    return [
+        "### Miscounts put into 2 % of the records; recall at 1 % false alarms\n",
+        "| | |",
+        "| --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+def _table(found: dict[str, Any], titles: dict[str, str] = TITLES) -> str:
     rows = ["| | accuracy | within one | MAE | RMSE | NLL | ECE |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for key, title in titles.items():
-        if it := found.get(prefix + key):
+        if it := found.get(key):
             cells = [_cell(it[m], m) for m in ("accuracy", "within_one", "mae", "rmse", "nll", "ece")]
             rows.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -92,10 +107,10 @@ def _cell(it: dict[str, float], metric: str) -> str:
     return f"{it['value']:.3f} ({it['low']:.3f} to {it['high']:.3f})"
 
 
-def _baselines(found: dict[str, Any], prefix: str) -> str:
+def _baselines(found: dict[str, Any]) -> str:
     rows = ["| | accuracy | within one | MAE | RMSE |", "| --- | --- | --- | --- | --- |"]
     for key, title in BASELINES.items():
-        if it := found.get(prefix + key):
+        if it := found.get(key):
             rows.append(
                 f"| {title} | {it['accuracy']:.1%} | {it['within_one']:.1%} | {it['mae']:.3f} | {it['rmse']:.3f} |"
             )

@@ -1,15 +1,15 @@
-"""The commands `inventorybot count` and `inventorybot train count`.
+"""The commands `inventorybot count` and `inventorybot evaluate count`; `train_cli.py` has `inventorybot train count`.
 
-In: pictures of bins; or labelled bins in the ABID layout. Out: a table or a Parquet file of counts; or a model release.
+In: pictures of bins; or labelled bins in the ABID layout. Out: a table or a Parquet file of counts; or a report.
 torch and pyarrow are imported when a command runs, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,17 +25,14 @@ CHUNK = 256
 SHOWN = 50
 """Rows of the table on the terminal; --out has them all."""
 
-train = typer.Typer(add_completion=False, no_args_is_help=True, help="Train a model.")
-
-
-@train.callback()
-def _models() -> None:
-    """Train a model."""
+SHOWN_METRICS = ("accuracy", "macro_f1", "within_one", "rmse", "mae", "nll", "ece", "half_coverage")
 
 
 def count(
     images: Annotated[list[Path] | None, typer.Argument(help="JPEG files to count.", show_default=False)] = None,
-    bins: Annotated[list[Path] | None, typer.Option(help="Folder or zip in the ABID layout; may be repeated.")] = None,
+    bins: Annotated[
+        list[str] | None, typer.Option(help="Folder or zip in the ABID layout, or s3://BUCKET; may be repeated.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write id, p0..p20, count and confidence here, as Parquet.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     release: Annotated[Path | None, typer.Option(help="Release folder to use instead of the one in service.")] = None,
@@ -73,6 +70,70 @@ def count(
         raise typer.Exit(1)
 
 
+def evaluate_count(
+    bins: Annotated[
+        list[Path], typer.Option(help="Folder or zip in the ABID layout, or s3://BUCKET; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and metrics.json.")] = Path("runs/judged"),
+    split: Annotated[str, typer.Option(help="val, train, or all the bins.")] = "val",
+    release: Annotated[Path | None, typer.Option(help="Release folder to judge instead of the one in service.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the miscounts that are put in.")] = 0,
+) -> None:
+    """Judge the count model on labelled bins: metrics with intervals beside baselines, and how it finds wrong records."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from inventorybot.adapters.count_model import load
+    from ml.vision.data import read_bins
+    from ml.vision.judge import judged, scored
+    from ml.vision.report import page
+
+    if split not in ("val", "train", "all"):
+        raise typer.BadParameter(f"{split!r} is no split; choose val, train or all", param_hint="--split")
+    found = [b for b in read_bins(bins) if b.quantity is not None]
+    chosen = [b for b in found if split in (b.split, "all")]
+    if not chosen:
+        raise SetupError(f"none of the {len(found)} labelled bins is in the split {split!r}; try --split all")
+    model = load(release or _in_service(), device)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("Counting", total=len(chosen))
+        kept, p = scored(model, chosen, lambda n: progress.advance(task, n))
+        progress.add_task("Measuring", total=None)
+        verdict = judged(model, kept, p, [b for b in found if b.split == "train"], seed)
+    verdict |= {"split": split, "refused": len(chosen) - len(kept), "seed": seed}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "metrics.json").write_text(json.dumps(verdict, indent=1) + "\n")
+    jpegs = {it["id"]: next(b for b in kept if b.id == it["id"]).jpeg() for it in verdict["surprising"]}
+    about = f"{len(kept)} bins of the split {split!r}, {len(chosen) - len(kept)} more refused; seed {seed}."
+    (out / "report.html").write_text(page(verdict, jpegs, about), encoding="utf-8")
+    _show_verdict(verdict)
+    typer.echo(f"{about} The whole report: {out / 'report.html'}")
+
+
+def _show_verdict(verdict: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ml.vision.report import TITLES, cell
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table(verdict["model"], *verdict["metrics"], box=None)
+    for name in SHOWN_METRICS:
+        table.add_row(TITLES[name], *(cell(name, view[name]) for view in verdict["metrics"].values()))
+    console.print(table)
+    table = Table("needs no picture", "accuracy", "RMSE", "MAE", box=None)
+    for guess, row in verdict["baselines"].items():
+        table.add_row(guess, *(cell(name, row[name]) for name in ("accuracy", "rmse", "mae")))
+    console.print(table)
+    table = Table("miscounts put into 2 % of records", "", box=None)
+    for name, it in verdict["alerts"].items():
+        table.add_row(TITLES[name], cell(name, it))
+    console.print(table)
+
+
 class _Picture:
     """One picture to be counted: its name, and how to get its bytes."""
 
@@ -88,16 +149,16 @@ class _Picture:
         return self._path.read_bytes()
 
 
-def _sources(images: list[Path], bins: list[Path]) -> Iterator[_Picture]:
+def _sources(images: list[Path], bins: list[str]) -> Iterator[_Picture]:
     from ml.vision.data import BinSource
 
     for path in images:
         yield _Picture(str(path), path)
-    for path in bins:
-        source = BinSource.open(path)
+    for place in bins:
+        source = BinSource.open(place)
         ids = source.names("bin-images", ".jpg")
         if not ids:
-            raise SetupError(f"{path} holds no bin-images/*.jpg: it is not in the ABID layout")
+            raise SetupError(f"{place} holds no bin-images/*.jpg: it is not in the ABID layout")
         for bin_id in ids:
             yield _Picture(bin_id, None, f"bin-images/{bin_id}.jpg", source)
 
@@ -171,42 +232,3 @@ def _summary(
         f"{len(counted)} counted by {model.name}-{model.version} on {model.device} (mean confidence {sure:.0%}){where}"
     )
     return f"{said}; {len(refused)} refused" if refused else said
-
-
-@train.command("count")
-def train_count(
-    bins: Annotated[list[Path], typer.Option(help="Labelled bins: folder or zip in the ABID layout; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and the log.")] = Path("runs/count"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in --out.")] = False,
-    release: Annotated[Path | None, typer.Option(help="Folder for the release; default OUT/release.")] = None,
-    version: Annotated[str, typer.Option(help="Version of the release.")] = "v1",
-    rendered: Annotated[int | None, typer.Option(help="Number of drawn pictures to add.")] = None,
-    phase: Annotated[list[str] | None, typer.Option(help="PX:EPOCHS, e.g. 160:6; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, bins and machine: same weights.")] = 1,
-) -> None:
-    """Train the count model, and write a release with its card. An interrupted run goes on with --resume.
-
-    The release is a folder; `inventorybot models publish count VERSION FOLDER` brings it into the registry.
-    """
-    from dataclasses import replace
-
-    from ml.vision.release import write_release
-    from ml.vision.train import TrainConfig, run
-
-    config = TrainConfig(bins=tuple(str(b) for b in bins), seed=seed)
-    if rendered is not None:
-        config = replace(config, rendered=rendered)
-    if phase:
-        config = replace(config, phases=tuple(_phase(p) for p in phase))
-    checkpoint = run(config, out, resume=resume, say=typer.echo)
-    target = release or out / "release"
-    card = write_release(checkpoint, target, version=version, created=datetime.now(UTC))
-    found = card["metrics"].get("crossfit_all", card["metrics"]["rendered"])["accuracy"]
-    typer.echo(f"released to {target}: accuracy {found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})")
-
-
-def _phase(text: str) -> tuple[int, int]:
-    px, colon, epochs = text.partition(":")
-    if not (colon and px.isdigit() and epochs.isdigit() and int(px) % 32 == 0 and int(px) > 0 and int(epochs) > 0):
-        raise typer.BadParameter(f"{text!r} is not PX:EPOCHS with PX a multiple of 32, e.g. 160:6")
-    return int(px), int(epochs)

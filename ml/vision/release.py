@@ -1,9 +1,9 @@
-"""Turns a training checkpoint into a release: weights, a card with honest metrics, and a page for people.
+"""Turns training checkpoints into a release: weights, a graph, a card with honest metrics, and a page for people.
 
-In: `checkpoint.pt` of `train.py` and the bins it was trained on. Out: `OUT/model.safetensors` (half precision),
-`OUT/card.json`, `OUT/README.md`. Temperature is fitted on one half of the validation pair groups and measured on the
-other; `crossfit_` figures are of both halves, each under the temperature fitted on the other. All go through the same
-loader that serves.
+In: `checkpoint.pt` of `train.py`, one or, for an ensemble, several, and the bins they were trained on. Out:
+`OUT/model.safetensors` (half precision), `OUT/graph.onnx` (no weights), `OUT/card.json`, `OUT/README.md`. Temperature and
+prediction sets are fitted on the part of the training bins that was kept back, figures are of the validation split;
+all go through the same loader that serves.
 
 Run: inventorybot train count --bins BINS.zip --out runs/count --release OUT      (it ends with this)
 """
@@ -13,77 +13,106 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import inventorybot
-from inventorybot.adapters import count_model, efficientnet
+from inventorybot.adapters import backbones, count_model
+from inventorybot.adapters.count_graph import Floats
 from inventorybot.adapters.jpeg import MEAN, STD, decode
 from inventorybot.domain.counting import MAX_COUNT
+from inventorybot.errors import SetupError
+from ml.vision import conformal
+from ml.vision.alerts import alert_view, suspicion
 from ml.vision.card import LICENCE, LIMITS, readme
-from ml.vision.data import Bin, read_bins
-from ml.vision.evaluate import Floats, fit_temperature, intervals, of_guesses, restrict
+from ml.vision.config import TrainConfig, changed
+from ml.vision.data import Bin, read_bins, read_jpegs
+from ml.vision.evaluate import Ints, fit_temperature, intervals, of_guesses, restrict
+from ml.vision.graph import write_graph
 from ml.vision.render import render_bins
+from ml.vision.train import kept_back
 
 HELD_OUT_SEED = 77_000
 """Rendered pictures are measured on this seed; training draws from another."""
 
+_SHARED = ("arch", "loss", "eval_px", "bins", "calibration")
+"""What the members of an ensemble must have in common."""
+
 
 def write_release(
-    checkpoint: Path, out: Path, *, version: str, created: datetime, rendered: int = 400, note: str = ""
+    checkpoints: Path | Sequence[Path],
+    out: Path,
+    *,
+    version: str,
+    created: datetime,
+    rendered: int = 400,
+    note: str = "",
 ) -> dict[str, Any]:
     """Writes a release folder and returns its card.
 
     Args:
-        checkpoint: from `train.py`; read as weights only.
+        checkpoints: from `train.py`, one or several that were trained alike; read as weights only.
         out: folder, made if missing.
         version: e.g. "v1".
         created: now, UTC.
         rendered: number of rendered pictures to measure on.
         note: what else whoever reads the card must know of this run.
+    Raises: SetupError: the checkpoints do not go together.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = json.loads(state["config"])
+    states, configs = _read_checkpoints([checkpoints] if isinstance(checkpoints, Path) else list(checkpoints))
+    config = configs[0]
     out.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {k: _half(v) for k, v in state["ema"].items()}, out / "model.safetensors", metadata={"arch": efficientnet.ARCH}
-    )
+    weights = {
+        backbones.member_prefix(i, len(states)) + k: _half(v) for i, s in enumerate(states) for k, v in s["ema"].items()
+    }
+    save_file(weights, out / "model.safetensors", metadata={"arch": config.arch})
+    shape: dict[str, Any] = {"arch": config.arch, "head": config.head, "members": len(states), "flip": config.flip}
+    net = backbones.count_net(load_file(out / "model.safetensors"), count_model.CLASSES, **shape)
     card: dict[str, Any] = {
         "name": "count",
         "version": version,
         "created": created.isoformat(timespec="seconds"),
         "task": "count the items in one picture of a bin: p(0), p(1), ..., p(20 or more)",
-        "arch": efficientnet.ARCH,
+        **shape,
         "classes": [*(str(k) for k in range(MAX_COUNT)), f"{MAX_COUNT}+"],
-        "input": {
-            "px": config["eval_px"],
-            "mean": MEAN,
-            "std": STD,
-            "colour": "RGB",
-            "resize": "to a square, bilinear",
-        },
+        "input": {"px": config.eval_px, "mean": MEAN, "std": STD, "colour": "RGB", "resize": "to a square, bilinear"},
         "temperature": 1.0,
         "class_prior": [1 / (MAX_COUNT + 1)] * (MAX_COUNT + 1),
         "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
-        "data_sha256": state["data"],
-        "config": config | {"bins": [Path(b).name for b in config["bins"]], "epochs_done": state["epoch"]},
+        "graph": write_graph(net, config.eval_px, out / "graph.onnx"),
+        "data_sha256": states[0]["data"],
+        "config": json.loads(states[0]["config"]) | {"bins": [Path(b).name for b in config.bins]},
+        "epochs_done": [s["epoch"] for s in states],
+        "seeds": [c.seed for c in configs],
         "code_version": inventorybot.__version__,
         "licence": LICENCE,
         "limits": LIMITS,
         "note": note,
     }
     _write(out, card)
-    bins = read_bins(config["bins"])
-    card |= _measure(out, card, bins, rendered)
+    card |= _measure(out, config, rendered)
     _write(out, card)
     (out / "README.md").write_text(readme(card))
     return card
+
+
+def _read_checkpoints(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[TrainConfig]]:
+    """The members of a release. Raises: SetupError: they do not go together."""
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    configs = [
+        changed(TrainConfig(), json.loads(s["config"]), str(path)) for s, path in zip(states, paths, strict=True)
+    ]
+    for other, path in zip(configs, paths, strict=True):
+        if unlike := [name for name in _SHARED if getattr(other, name) != getattr(configs[0], name)]:
+            raise SetupError(f"{path} and {paths[0]} differ in {', '.join(unlike)}: they cannot be one ensemble")
+    return states, configs
 
 
 def _half(value: Tensor) -> Tensor:
@@ -95,39 +124,44 @@ def _write(out: Path, card: dict[str, Any]) -> None:
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
 
-def in_fit_half(group: str) -> bool:
-    """Whether a validation pair group is used to fit the temperature; the others are reported on."""
-    return hashlib.sha256(b"half:" + group.encode()).digest()[0] < 128
-
-
-def _measure(out: Path, card: dict[str, Any], bins: list[Bin], rendered: int) -> dict[str, Any]:
-    """Fits the temperature, then measures; the keys are those of the card."""
+def _measure(out: Path, config: TrainConfig, rendered: int) -> dict[str, Any]:
+    """Fits temperature and prediction sets, then measures; the keys are those of the card."""
+    bins = read_bins(config.bins) if config.bins else []
     train, val = ([b for b in bins if b.split == s] for s in ("train", "val"))
-    fit, report = [b for b in val if in_fit_half(b.pair_group)], [b for b in val if not in_fit_half(b.pair_group)]
+    fit = [b for b in train if kept_back(b.pair_group, config.calibration)]
     model = count_model.load(out, "cpu")
     drawn = [it for _, it in render_bins(rendered, HELD_OUT_SEED)]
-    logits = {name: _logits(model, jpegs) for name, jpegs in (
-        ("fit", [b.jpeg() for b in fit]), ("report", [b.jpeg() for b in report]), ("rendered", [r.jpeg for r in drawn])
-    )}  # fmt: skip
-    temperature = _temperature(logits["fit"], fit)
-    p = {name: (x / temperature).softmax(1).numpy() for name, x in logits.items()}
-    found: dict[str, Any] = {}
-    if fit and report:
-        other = (logits["fit"] / _temperature(logits["report"], report)).softmax(1).numpy()
-        found = _on_real(p["report"], report)
-        both = _on_real(np.concatenate([other, p["report"]]), fit + report)
-        found |= {f"crossfit_{name}": value for name, value in both.items()}
+    prior = class_prior([b.label for b in train])
+    logits, y_fit = _logits(model, read_jpegs(fit)), _labels(fit)
+    temperature = fit_temperature(torch.from_numpy(logits), torch.from_numpy(y_fit)) if fit else 1.0
+    found = _on_real(_p(_logits(model, read_jpegs(val)), temperature), val, prior) if val else {}
     y = np.array([min(r.quantity, MAX_COUNT) for r in drawn])
-    found["rendered"] = intervals(p["rendered"], y, [str(i) for i in range(len(y))])
-    counts = {"train": len(train), "fit": len(fit), "report": len(report), "rendered_report": len(drawn)}
-    counts["report_0to5"] = sum(b.label <= 5 for b in report)
+    p = _p(_logits(model, [r.jpeg for r in drawn]), temperature)
+    found["rendered"] = intervals(p, y, [str(i) for i in range(len(y))])
+    counts = {"train": len(train) - len(fit), "calibration": len(fit), "val": len(val)}
+    counts |= {"val_0to5": sum(b.label <= 5 for b in val), "rendered_report": len(drawn)}
     return {
         "temperature": round(temperature, 4),
-        "class_prior": class_prior([b.label for b in train]),
+        "class_prior": prior,
+        "conformal": conformal.thresholds(_p(logits, temperature), y_fit) if fit else {},
         "images": counts,
         "metrics": found,
-        "baselines": _baselines(train, report, "") | _baselines(train, fit + report, "crossfit_"),
+        "baselines": _baselines(train, val),
     } | _held_out(found)
+
+
+def _labels(bins: Sequence[Bin]) -> Ints:
+    return np.array([b.label for b in bins], np.int64)
+
+
+def _p(logits: Floats, temperature: float) -> Floats:
+    p: Floats = (torch.from_numpy(logits) / temperature).softmax(1).numpy()
+    return p
+
+
+def in_fit_half(group: str) -> bool:
+    """Which half of some bins a pair group is in, where each half is measured under what the other fitted."""
+    return hashlib.sha256(b"half:" + group.encode()).digest()[0] < 128
 
 
 def class_prior(labels: list[int]) -> list[float]:
@@ -139,29 +173,24 @@ def class_prior(labels: list[int]) -> list[float]:
 
 def _held_out(found: dict[str, Any]) -> dict[str, Any]:
     """The one figure by which the registry compares releases: a proper score, so that calibration counts too."""
-    if "crossfit_all" not in found:
+    if "all" not in found:
         return {}
-    value = found["crossfit_all"]["nll"]["value"]
-    return {"held_out": {"metric": "nll of all counts", "value": value, "better": "lower"}}
+    return {"held_out": {"metric": "nll of all counts", "value": found["all"]["nll"]["value"], "better": "lower"}}
 
 
-def _temperature(logits: Tensor, bins: list[Bin]) -> float:
-    return fit_temperature(logits, torch.tensor([b.label for b in bins])) if bins else 1.0
-
-
-def _on_real(p: Floats, report: list[Bin]) -> dict[str, Any]:
-    y = np.array([b.label for b in report])
-    groups = [b.pair_group for b in report]
+def _on_real(p: Floats, report: list[Bin], prior: list[float]) -> dict[str, Any]:
+    y, groups = _labels(report), [b.pair_group for b in report]
     few = y <= 5
-    found = {"all": intervals(p, y, groups)}
+    found: dict[str, Any] = {"all": intervals(p, y, groups)}
     if few.any():
         of_few = [g for g, f in zip(groups, few, strict=True) if f]
         found["0to5_plain"] = intervals(p[few], y[few], of_few)
         found["0to5_restricted"] = intervals(restrict(p[few]), y[few], of_few)
-    return found
+    recorded = np.array([b.quantity for b in report])
+    return found | {"alerts": alert_view(suspicion(p, prior, recorded), groups)}
 
 
-def _baselines(train: list[Bin], report: list[Bin], prefix: str) -> dict[str, Any]:
+def _baselines(train: list[Bin], report: list[Bin]) -> dict[str, Any]:
     """What needs no picture: always the largest class of the training bins; the number of distinct ASINs on record."""
     if not report or not train:
         return {}
@@ -169,19 +198,19 @@ def _baselines(train: list[Bin], report: list[Bin], prefix: str) -> dict[str, An
     for name, kept in (("all", report), ("0to5", [b for b in report if b.label <= 5])):
         if not kept:
             continue
-        y = np.array([b.label for b in kept])
+        y = _labels(kept)
         classes = Counter(b.label for b in train if name == "all" or b.label <= 5)
         largest = np.full(len(y), classes.most_common(1)[0][0])
         asins = np.array([min(b.asins, MAX_COUNT) for b in kept])
         for guess_name, guess in (("largest_class", largest), ("distinct_asins", asins)):
-            found[f"{prefix}{name}_{guess_name}"] = {k: round(v, 4) for k, v in of_guesses(guess, y).items()}
+            found[f"{name}_{guess_name}"] = {k: round(v, 4) for k, v in of_guesses(guess, y).items()}
     return found
 
 
-def _logits(model: count_model.CountModel, jpegs: list[bytes]) -> Tensor:
+def _logits(model: count_model.CountModel, jpegs: list[bytes]) -> Floats:
     """(N, 21) float64, through the loader that serves."""
     px = model.card.input.px
     chunks = [jpegs[i : i + 64] for i in range(0, len(jpegs), 64)]
-    return torch.cat(
-        [torch.empty(0, MAX_COUNT + 1), *(model.logits(np.stack([decode(j, px) for j in c])) for c in chunks)]
+    return np.concatenate(
+        [np.empty((0, MAX_COUNT + 1)), *(model.logits(np.stack([decode(j, px) for j in c])) for c in chunks)]
     )

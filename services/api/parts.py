@@ -13,7 +13,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from inventorybot.clock import now_ms
-from inventorybot.ports import AnomalyStore, Blobs, DeadLetters, EvidenceStore, LevelReader, LogReader, Publisher
+from inventorybot.ports import (
+    AnomalyStore,
+    Blobs,
+    DeadLetters,
+    EvidenceStore,
+    LevelReader,
+    LogReader,
+    PlanStore,
+    Publisher,
+)
 from inventorybot.wire.codec import TimeLimits
 
 
@@ -48,6 +57,7 @@ class Parts:
     levels: LevelReader
     anomalies: AnomalyStore
     evidence: EvidenceStore
+    plans: PlanStore
     dead_letters: DeadLetters
     blobs: Blobs
     checks: Mapping[str, Callable[[], Awaitable[object]]]

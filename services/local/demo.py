@@ -1,7 +1,7 @@
 """`inventorybot demo`: play a warehouse day on a platform that runs, then show cameras finding wrong records.
 
 In: the settings of a running platform. Out: a day's movements, some of them odd, then drawn pictures of bins whose
-records are partly wrong on purpose; the first alerts, one line each, beside what is known to be true.
+records are partly wrong on purpose; the first alerts, one line each, beside what is known to be true; a network plan.
 Run: `inventorybot demo`; `inventorybot up` does, the first time that a data folder is used.
 """
 
@@ -40,7 +40,9 @@ REPLAY_S = 300.0  # to draw and publish: 5 s here; on a machine that is busy tra
 WAIT_S = 60.0  # for the first alerts after the last picture; a CPU counts 120 pictures in some 10 s
 CONNECT_TIMEOUT_S = 10.0  # to open the stream; afterwards a line comes at least every 15 s (the heartbeat)
 QUIET_S = 45.0  # three heartbeats without a line: the API has gone
+PLAN_S = 240.0  # to have a network planned: 10 s here, and the job itself gives up before
 MORE_S = 10.0  # for further alerts after one: they come batch by batch
+PLAN = (sys.executable, "-m", "inventorybot", "jobs", "run", "demo-plan")
 STREAM_PATH = "/v1/anomalies/stream"
 
 
@@ -48,8 +50,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed makes the same day.")] = 7,
     events: Annotated[int, typer.Option(min=300, help="Movements in the day.")] = EVENTS,
     pictures: Annotated[int, typer.Option(min=0, help="Bins to photograph, 3 times each; 0: none.")] = PICTURES,
+    network: Annotated[bool, typer.Option(help="Have a made-up network planned, too.")] = True,
 ) -> None:
-    """Play a warehouse day with duplicates, late and broken events, photograph bins, show the first alerts."""
+    """Play a warehouse day with duplicates, late and broken events, photograph bins, show the first alerts and a plan."""
     settings, console = load(), Console()
     now = now_ms()
     with tempfile.TemporaryDirectory() as folder:
@@ -64,8 +67,11 @@ def demo(
             highlight=False,
             soft_wrap=True,
         )
-        if robots and not robots.report(console):
-            raise typer.Exit(1)
+        alerted = not robots or robots.report(console)
+    if network:
+        tether.start(PLAN).wait(PLAN_S)  # says itself what came of it; the day was played either way
+    if not alerted:
+        raise typer.Exit(1)
 
 
 async def publish(settings: Settings, day: Day, console: Console) -> None:

@@ -91,6 +91,7 @@ def where_to_look(console: Console, port: int, folder: Path) -> None:
     rows = [
         ("API, with every request to try", f"{api}/docs"),
         ("alerts as they come", f"curl -N {api}/v1/anomalies/stream"),
+        ("what room is worth at each site", f"{api}/v1/plans/newest/prices.svg"),
         ("the independent check", "inventorybot verify"),
         ("what was refused, and why", "inventorybot dead-letters list"),
         ("metrics", f"{api}/metrics, and of each worker from port {port + 10}"),

@@ -42,7 +42,7 @@ START_TRIES = 3  # a part that has never worked and dies a third time will not w
 LOOK_S = 0.25  # how soon a death is noticed; looking costs a few system calls
 STATUS_S = 15.0  # between two status lines: often enough to see life, seldom enough to read what else is said
 STOP_LIMIT_S = 20.0  # for each tier; measured: workers 1 to 3 s, Kafka 0.3 s, Cassandra 3 to 5 s
-PROGRAM_READY_S = 120.0  # imports take 2 to 5 s; seven processes at once on two busy cores take six times that
+PROGRAM_READY_S = 120.0  # imports take 2 to 5 s; eight processes at once on two busy cores take six times that
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Plan:
 
     @property
     def programs(self) -> list[tuple[str, list[str]]]:
-        """The agents and the API: name, and arguments of `inventorybot`."""
+        """The agents, the planner and the API: name, and arguments of `inventorybot`."""
         ledgers = [(f"ledger-{number}", ["worker", "ledger"]) for number in range(1, self.workers + 1)]
         agents = [(name, ["worker", name]) for name in AGENTS]
-        return [*ledgers, *agents, ("api", ["api", "--port", str(self.port)])]
+        return [*ledgers, *agents, ("planner", ["planner"]), ("api", ["api", "--port", str(self.port)])]
 
     def metrics_port(self, name: str) -> int:
         """Where a program serves its metrics; the API does so on its own port."""
@@ -85,6 +85,8 @@ class Plan:
             "API_PORT": str(self.port),
             "MODELS": str(self.folder / "models"),
             "IMAGES_ROOT": str(self.folder / "images"),
+            "PLAN_NETWORK": str(self.folder / "network"),
+            "PLAN_RESULTS": str(self.folder / "plans"),
         }
         return {PREFIX + name: value for name, value in values.items()}
 
@@ -127,7 +129,7 @@ def check(plan: Plan) -> None:
     partitions = load(plan.env()).partitions
     if plan.workers > partitions:
         raise SetupError(f"{plan.workers} workers cannot share {partitions} partitions: set INVENTORYBOT_PARTITIONS.")
-    for name in ("logs", "models", "images"):
+    for name in ("logs", "models", "images", "network", "plans"):
         need_folder(plan.folder / name)
     need_space(plan.folder, FREE_MB)
     need_ports(plan.ports())

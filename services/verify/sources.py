@@ -126,16 +126,14 @@ class Tables:
     def rows(self, done: Callable[[float], None]) -> Iterator[Row]:
         """The ledger."""
         columns = ("site", "bin", "occurred_at", "event_id", "sku", "kind", "quantity", "revision", "to_bin")
-        for r in self._scan("ledger_by_bin", ("site", "bin", "month"), columns, done):
+        for r in self._scan("ledger_by_bin", ("site", "bucket", "week"), columns, done):
             at = (r.occurred_at - _EPOCH) // _MS
             yield Row(r.site, r.bin, at, r.event_id, r.sku, r.kind, r.quantity, r.revision, r.to_bin)
 
     def levels(self, table: str, done: Callable[[float], None]) -> Iterator[tuple[str, str, str, int]]:
         """Site, bin, SKU and units of a level table."""
-        key = ("site", "bin") if table == "level_by_bin" else ("site", "sku")
-        for r in self._scan(table, key, ("site", "bin", "sku", "on_hand"), done):
-            if r.sku is not None and r.bin is not None:
-                yield r.site, r.bin, r.sku, r.on_hand
+        for r in self._scan(table, ("site", "bucket"), ("site", "bin", "sku", "on_hand"), done):
+            yield r.site, r.bin, r.sku, r.on_hand
 
     def _scan(
         self, table: str, key: Sequence[str], columns: Sequence[str], done: Callable[[float], None]

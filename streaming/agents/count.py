@@ -26,6 +26,8 @@ from inventorybot.wire.schemas import BinCountData, ModelRef
 SOURCE = "inventorybot/count"
 FETCHES = 16
 """Referenced pictures that are fetched at once: a store's latency is hidden, its rate limit is not met."""
+BUDGET_S = 0.25
+"""How long the first picture of a batch may wait for the last: long batches are scored and published in parts."""
 _NAMESPACE = uuid.UUID("0b6b1f6e-5c0e-5d59-8a57-3d1f0f3f7c52")
 
 log = telemetry.log(__name__)
@@ -98,8 +100,24 @@ class Serving(Generic[R]):
             telemetry.MODEL_SWAPS.labels("swapped").inc()
 
 
+class Pace:
+    """How many pictures fit the latency budget, learnt from how long they took. Args: budget_s: seconds a part may take."""
+
+    def __init__(self, budget_s: float) -> None:
+        self._budget_s, self._each_s = budget_s, 0.0
+
+    def fits(self, waiting: int) -> int:
+        """Of so many that wait: all where they are few or nothing is known yet, else what the budget allows, at least 1."""
+        return waiting if not self._each_s else max(1, min(waiting, int(self._budget_s / self._each_s)))
+
+    def learn(self, pictures: int, seconds: float) -> None:
+        """Takes note of a part that was scored; a single slow one moves the estimate by a fifth."""
+        each = seconds / pictures
+        self._each_s = 0.8 * self._each_s + 0.2 * each if self._each_s else each
+
+
 class CountAgent:
-    """Counts pictures.
+    """Counts pictures. A batch is what waits in the log; it is scored and published in parts that keep the latency budget.
 
     Args:
         serving: where the model comes from.
@@ -114,7 +132,7 @@ class CountAgent:
     ) -> None:  # fmt: skip
         self._serving, self._blobs, self._publisher, self._dead_letters = serving, blobs, publisher, dead_letters
         self._limits, self._now = limits, now
-        self._fetching = asyncio.Semaphore(FETCHES)
+        self._fetching, self._pace = asyncio.Semaphore(FETCHES), Pace(BUDGET_S)
 
     def forget(self, partition: int) -> None:
         """Nothing is kept of a partition."""
@@ -122,6 +140,12 @@ class CountAgent:
     async def handle(self, records: Sequence[Record]) -> None:
         """Count a batch. Raises: TryLater: nothing is lost; handle the same batch again."""
         model = await self._serving.model()
+        while records:
+            n = self._pace.fits(len(records))
+            await self._handle_part(model, records[:n])
+            records = records[n:]
+
+    async def _handle_part(self, model: CountModel, records: Sequence[Record]) -> None:
         dead: list[DeadLetter] = []
         pictures: list[Picture] = []
         for record, answer in zip(records, await asyncio.gather(*map(self._read, records)), strict=True):
@@ -161,7 +185,9 @@ class CountAgent:
         started = time.perf_counter()
         answers = await asyncio.to_thread(model.score, [picture.jpeg for picture in pictures])
         device = str(getattr(model, "device", "cpu"))  # where the adapter ran it; a fake need not say
-        telemetry.SCORE_SECONDS.labels(device).observe(time.perf_counter() - started)
+        took = time.perf_counter() - started
+        self._pace.learn(len(pictures), took)
+        telemetry.SCORE_SECONDS.labels(device).observe(took)
         telemetry.IMAGES.labels(device).inc(len(pictures))
         return answers
 

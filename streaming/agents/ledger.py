@@ -3,22 +3,26 @@
 In: batches of records, each partition in order. Out: everything that follows from them, durable, when `handle` returns.
 Order of effects (docs/adr/0001): rows, other halves and alerts first; then the levels, which say that those were made;
 and their news. A crash anywhere is healed by handling the same records again.
+Batches overlap (docs/adr/0008): while the levels of one are written, the rows of the next are, and the one after it is
+worked out; each stage takes them in the order of the log.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+
+import msgspec
 
 from inventorybot import telemetry
 from inventorybot.domain import alerts, ledger
 from inventorybot.domain.events import Movement
-from inventorybot.domain.ledger import Bin, Crossing, LedgerRow, Outcome, month_of
+from inventorybot.domain.ledger import Bin, Crossing, LedgerRow, Outcome, Slot, month_of
 from inventorybot.errors import BadEvent, Code
-from inventorybot.ports import BinKey, BinWrite, DeadLetter, DeadLetters, LedgerEntry, LedgerStore, Publisher
+from inventorybot.ports import BinKey, BinWrite, DeadLetter, DeadLetters, LedgerEntry, LedgerStore, Publisher, Seen
 from inventorybot.wire import schemas
 from inventorybot.wire.codec import (
     Envelope,
@@ -29,8 +33,10 @@ from inventorybot.wire.codec import (
     message,
     movement_message,
     read_movement,
+    rfc3339,
 )
 from inventorybot.wire.schemas import AnomalyData, LevelData
+from streaming.stages import Stages
 
 SOURCE = "inventorybot/ledger"
 SAMPLE = 16
@@ -71,6 +77,7 @@ class LedgerAgent:
     """
 
     name = "ledger"
+    overlap = 3
 
     def __init__(
         self, store: LedgerStore, publisher: Publisher, dead_letters: DeadLetters, *, epoch: int, limits: TimeLimits,
@@ -79,37 +86,48 @@ class LedgerAgent:
         self._store, self._publisher, self._dead_letters = store, publisher, dead_letters
         self._epoch, self._limits, self._belongs, self._now = epoch, limits, belongs, now
         self._bins: dict[int, dict[BinKey, Bin]] = {}
+        self._stages = Stages(3)
 
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition's bins: somebody else may have written them since."""
         self._bins.pop(partition, None)
 
     async def handle(self, records: Sequence[Record]) -> None:
-        """Apply a batch. Raises: TryLater: nothing is lost; handle the same batch again."""
+        """Apply a batch; the next may be handed over before this one is done.
+
+        Raises: TryLater: nothing is lost; handle the same batch again, and after it those that were handed over later,
+            which fail as well.
+        """
         effects = Effects()
+        partitions = {r.partition for r in records}
         try:
-            groups = self._decode(records, effects)
-            bins = await self._states(groups)
-            histories = await self._complete(groups, bins)
-            writes = [self._apply(key, groups[key], bins[key], histories.get(key, ()), effects) for key in groups]
-            new, _, _ = await asyncio.gather(
-                self._store.write_rows(writes),
-                self._publisher.publish(effects.first),
-                self._dead_letters.put(effects.dead),
-            )
-            await asyncio.gather(self._store.write_levels(writes), self._publisher.publish(effects.levels))
+            async with self._stages.passage() as passage:
+                states, writes = await self._work_out(records, effects)
+                await passage.next()
+                new, _, _ = await asyncio.gather(
+                    self._store.write_rows(writes),
+                    self._publisher.publish(effects.first),
+                    self._dead_letters.put(effects.dead),
+                )
+                await passage.next()
+                await asyncio.gather(self._store.write_levels(writes), self._publisher.publish(effects.levels))
+                for w in writes:
+                    ledger.stored(states[w.key], w.applied)
         except BaseException:
-            for partition in {r.partition for r in records}:  # memory is ahead of the store: start again from the store
+            for partition in partitions:  # memory is ahead of the store: start again from the store
                 self.forget(partition)
             raise
-        for w in writes:
-            ledger.stored(w.state, w.applied)
+        self._tell(records, effects, new)
+
+    async def _work_out(self, records: Sequence[Record], effects: Effects) -> tuple[dict[BinKey, Bin], list[BinWrite]]:
+        """The batch applied in memory: the bins it touched, and what there is to write of each."""
         self._evict()
-        self._tell(records, effects)
-        for kind, names in groupby(sorted(new, key=lambda seen: seen.kind), key=lambda seen: seen.kind):
-            found = list(names)
-            telemetry.FIRST_SEEN.labels(kind).inc(len(found))
-            log.info("first seen", kind=kind, number=len(found), site=found[0].site, for_example=found[0].name)
+        groups = self._decode(records, effects)
+        bins = await self._states(groups)
+        histories = await self._complete(groups, bins)
+        return bins, [
+            self._apply(key, group, bins[key], histories.get(key, ()), effects) for key, group in groups.items()
+        ]
 
     def _decode(self, records: Sequence[Record], effects: Effects) -> dict[BinKey, list[Arrival]]:
         groups: dict[BinKey, list[Arrival]] = {}
@@ -147,7 +165,7 @@ class LedgerAgent:
             else:
                 found[key] = cache[key] = state  # put back last: the order of the dictionary is that of use
         for key, state in (await self._store.load(missing)).items() if missing else ():
-            found[key] = self._bins[groups[key][0].record.partition][key] = state
+            found[key] = self._bins.setdefault(groups[key][0].record.partition, {})[key] = state
         return found
 
     async def _complete(
@@ -174,11 +192,10 @@ class LedgerAgent:
     def _apply(
         self, key: BinKey, group: list[Arrival], state: Bin, history: Sequence[LedgerRow], effects: Effects
     ) -> BinWrite:
-        fresh = state.applied < 0
-        known = set(state.slots)
-        write = BinWrite(key, state, max(state.applied, group[-1].at))
+        write = BinWrite(key, Bin(), max(state.applied, group[-1].at))
         for a in group:
             event = a.event
+            new_here = event.sku not in state.slots
             outcome = ledger.apply(state, event, a.at, history)
             effects.outcomes[outcome] += 1
             if outcome is Outcome.REPLAYED:
@@ -189,19 +206,27 @@ class LedgerAgent:
                 )
                 effects.dead.append(DeadLetter.of(a.record, BadEvent(Code.ID_REUSED, "/id", said)))
             elif outcome is not Outcome.DUPLICATE:
-                self._note(write, a, effects)
-                if fresh or event.sku not in known:
+                self._note(write, state, a, effects)
+                if new_here:
                     write.new_skus.setdefault(event.sku, (event.event_id, a.record.timestamp))
         effects.first += [self._below_zero(key, c) for c in state.crossings]
-        trace = group[-1].head.traceparent
-        effects.levels += [
-            _level(key, sku, state, group[-1].event.occurred_at, trace) for sku in write.touched & state.slots.keys()
-        ]
+        state.crossings.clear()
+        self._freeze(write, state)
+        newest = group[-1]
+        effects.levels += level_messages(key, write.state.slots, newest.event.occurred_at, newest.head.traceparent)
         return write
 
-    def _note(self, write: BinWrite, a: Arrival, effects: Effects) -> None:
-        event, state = a.event, write.state
-        row = LedgerRow(event.occurred_at, a.at, event.sku, event.delta, event.is_count, event.event_id)
+    def _freeze(self, write: BinWrite, state: Bin) -> None:
+        """The touched levels as they are now: the bin goes on changing while they are written."""
+        write.state.first_month = state.first_month
+        for sku in write.touched:
+            slot = state.slots.get(sku)
+            if slot is not None:
+                write.state.slots[sku] = slot.copy()
+
+    def _note(self, write: BinWrite, state: Bin, a: Arrival, effects: Effects) -> None:
+        event = a.event
+        row = state.batch[-1]
         write.entries.append(LedgerEntry(row, event.kind, event.source, a.record.timestamp, event.to_bin, event.reason))
         write.touched.add(event.sku)
         month = month_of(event.occurred_at)
@@ -230,11 +255,15 @@ class LedgerAgent:
         return message(head, f"{site}/{bin_id}", data)
 
     def _evict(self) -> None:
-        while sum(map(len, self._bins.values())) > MAX_BINS:
+        """Forget the bins longest unused; not those of batches under way, whose levels are not stored yet."""
+        excess = sum(map(len, self._bins.values())) - MAX_BINS
+        if excess > 0:
             largest = max(self._bins.values(), key=len)
-            del largest[next(iter(largest))]
+            idle = [key for key, state in largest.items() if not state.batch]
+            for key in idle[:excess]:
+                del largest[key]
 
-    def _tell(self, records: Sequence[Record], effects: Effects) -> None:
+    def _tell(self, records: Sequence[Record], effects: Effects, new: Sequence[Seen]) -> None:
         now = self._now()
         for outcome, count in effects.outcomes.items():
             telemetry.EVENTS.labels("inventory.updates", outcome).inc(count)
@@ -242,14 +271,34 @@ class LedgerAgent:
             telemetry.DEAD.labels(letter.topic, letter.code).inc()
         for record in records[::SAMPLE]:
             telemetry.VISIBLE.observe(max(0, now - record.timestamp) / 1000)
+        for kind, names in groupby(sorted(new, key=lambda seen: seen.kind), key=lambda seen: seen.kind):
+            found = list(names)
+            telemetry.FIRST_SEEN.labels(kind).inc(len(found))
+            log.info("first seen", kind=kind, number=len(found), site=found[0].site, for_example=found[0].name)
 
 
-def _level(key: BinKey, sku: str, state: Bin, occurred_at: int, trace: str | None) -> Message:
+def level_messages(key: BinKey, slots: Mapping[str, Slot], occurred_at: int, trace: str | None) -> list[Message]:
+    """The news of a bin's levels."""
     site, bin_id = key
-    slot = state.slots[sku]
-    counted = None if slot.counted_at is None else from_ms(slot.counted_at)
-    data = LevelData(site=site, bin=bin_id, sku=sku, on_hand=slot.on_hand, revision=slot.revision, counted_at=counted)
-    head = Envelope(
-        f"{slot.revision:x}", SOURCE, schemas.LEVEL, occurred_at, telemetry.follow(trace) if trace else None
-    )
-    return message(head, f"{site}/{bin_id}/{sku}", data)
+    place, time = f"{site}/{bin_id}/", rfc3339(occurred_at).encode()
+    made = []
+    for sku, slot in slots.items():
+        counted = None if slot.counted_at is None else from_ms(slot.counted_at)
+        data = LevelData(
+            site=site, bin=bin_id, sku=sku, on_hand=slot.on_hand, revision=slot.revision, counted_at=counted
+        )
+        headers = [*_LEVEL_HEADERS, ("ce_id", b"%x" % slot.revision), ("ce_time", time)]
+        if trace:
+            headers.append(("ce_traceparent", telemetry.follow(trace).encode()))
+        made.append(Message(_LEVELS, (place + sku).encode(), msgspec.json.encode(data), headers))
+    return made
+
+
+_LEVELS = schemas.TOPIC_OF[schemas.LEVEL]
+_LEVEL_HEADERS = (
+    ("ce_specversion", b"1.0"),
+    ("ce_source", SOURCE.encode()),
+    ("ce_type", schemas.LEVEL.encode()),
+    ("content-type", b"application/json"),
+)
+"""What is the same in every one of them."""

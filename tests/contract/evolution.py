@@ -36,7 +36,7 @@ def today(name: str) -> Json:
         "type": name,
         "topic": topic.name,
         "key": topic.key,
-        "heard": name in schemas.PUBLISHABLE,
+        "heard": name in schemas.HEARD,
         "delta_of_one_unit": None if effect is None else effect.delta,
         "absolute": None if effect is None else effect.is_count,
         "schema": inlined(found[shape], found),

@@ -186,6 +186,14 @@ async def test_a_bin_of_a_thousand_skus_is_written_whole(store: Any) -> None:
     assert (await store.load([KEY]))[KEY].applied == revision(0, 999)
 
 
+async def test_rows_of_short_names_stay_within_what_a_stock_cassandra_takes(store: Any) -> None:
+    counts = [(event(f"{n}", Kind.CYCLE_COUNT, 1, NOON, f"{n}"), revision(0, n)) for n in range(2000)]
+    write = write_of(Bin(), *counts)
+    await put(store, write)
+    assert len(await store.bin_levels(KEY)) == 2000
+    assert len(await store.rows_after(KEY, NOON - 1, NOON)) == 2000
+
+
 async def test_more_ids_than_the_window_leave_a_floor_or_are_all_there(store: Any) -> None:
     await put(
         store, write_of(Bin(), *((event(f"e{n}", Kind.RECEIPT, 1, NOON + n), revision(0, n)) for n in range(300)))

@@ -28,14 +28,14 @@ def no_dedup() -> None:
 
 def no_fence() -> None:
     """Levels are written at the wall clock, not at their revision: whoever writes last wins."""
-    honest = session.Prepared.bind
+    honest = session.Prepared.row
 
-    def bind(self: Any, partition: Any, values: Any) -> Any:
+    def row(self: Any, values: Any) -> Any:
         if isinstance(values[-1], int) and values[-1] > ledger.revision(0, 0):
             values = (*values[:-1], time.time_ns() // 1000 + 10**15)
-        return honest(self, partition, values)
+        return honest(self, values)
 
-    session.Prepared.bind = bind  # type: ignore[method-assign]
+    session.Prepared.row = row  # type: ignore[method-assign]
 
 
 def no_invalidation() -> None:

@@ -17,6 +17,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi import checks
 
 from inventorybot.domain.events import Kind
+from inventorybot.domain.network_plan import PlanChange, PlanFigures, PlanRequest, PlanState, PlanSummary, SitePrice
 from inventorybot.errors import BadEvent, Code
 from inventorybot.ports import DeadLetter
 from inventorybot.wire.codec import Record
@@ -49,6 +50,14 @@ async def _stocked() -> World:
         movement("m-3", Kind.RECEIPT, 1, NOW - 4 * MINUTE, sku="kit/7 grün"),
     )  # fmt: skip
     await world.raise_anomaly("a-1")
+    figures = PlanFigures(NOW, NOW, 86_400_000, 2, 10, 1, 99.0, 100.0, 0.01, 90.0, 0.0, 1.5)
+    plan = PlanSummary(
+        PlanRequest("nightly", NOW, "the night", None, (PlanChange("BER1", lost=True),)), PlanState.READY, None, figures
+    )
+    await world.plans.put_result(
+        "nightly", NOW, [SitePrice("BER1", 0, 1.0, 2.0)], [], {"prices": b"<svg/>", "flows": b"<svg/>"}
+    )
+    await world.plans.put(plan)
     bad = Record("inventory.updates", 0, 17, b"BER1/A-1", b"{", [("ce_id", b"e")], NOW)
     await world.letters.put([DeadLetter.of(bad, BadEvent(Code.NOT_JSON, "/data", "the data is not JSON"))])
     return world

@@ -98,8 +98,8 @@ def test_a_person_gets_a_table_and_a_sentence(platform: Platform) -> None:
 
 def test_a_ledger_row_that_vanishes_is_lost(platform: Platform, database: Database) -> None:
     row = database.execute("SELECT * FROM ledger_by_bin LIMIT 100")[0]
-    key = (row.site, row.bin, row.month, row.occurred_at, row.event_id)
-    where = "WHERE site = %s AND bin = %s AND month = %s AND occurred_at = %s AND event_id = %s"
+    key = (row.site, row.bucket, row.week, row.bin, row.occurred_at, row.event_id)
+    where = "WHERE site = %s AND bucket = %s AND week = %s AND bin = %s AND occurred_at = %s AND event_id = %s"
     columns = [c for c in row._fields if getattr(row, c) is not None]
     database.execute(f"DELETE FROM ledger_by_bin USING TIMESTAMP {LATE} {where}", key)
     report = checked(platform)
@@ -127,8 +127,8 @@ def test_a_row_too_many_is_double_counted(platform: Platform, database: Database
     assert report["double_counted"] == 1
     database.execute(
         f"DELETE FROM ledger_by_bin USING TIMESTAMP {LATE} "
-        "WHERE site = %s AND bin = %s AND month = %s AND occurred_at = %s AND event_id = %s",
-        (row.site, row.bin, row.month, row.occurred_at, "a-ghost"),
+        "WHERE site = %s AND bucket = %s AND week = %s AND bin = %s AND occurred_at = %s AND event_id = %s",
+        (row.site, row.bucket, row.week, row.bin, row.occurred_at, "a-ghost"),
     )
     report = checked(platform)
     assert report["ok"], json.dumps(report, indent=1)
@@ -136,11 +136,11 @@ def test_a_row_too_many_is_double_counted(platform: Platform, database: Database
 
 @pytest.mark.parametrize("table", ["level_by_bin", "level_by_sku"])
 def test_a_level_that_was_altered_is_differing(table: str, platform: Platform, database: Database) -> None:
-    row = database.execute(f"SELECT site, bin, sku, on_hand FROM {table} LIMIT 1")[0]
-    where = "WHERE site = %s AND bin = %s AND sku = %s"
+    row = database.execute(f"SELECT site, bucket, bin, sku, on_hand FROM {table} LIMIT 1")[0]
+    where = "WHERE site = %s AND bucket = %s AND bin = %s AND sku = %s"
     for shift, on_hand in enumerate((row.on_hand + 1, row.on_hand)):
         update = f"UPDATE {table} USING TIMESTAMP {LATE + shift} SET on_hand = %s {where}"
-        database.execute(update, (on_hand, row.site, row.bin, row.sku))
+        database.execute(update, (on_hand, row.site, row.bucket, row.bin, row.sku))
         report = checked(platform)
         assert numbers(report) == ({"differing": 1} if shift == 0 else {})
 

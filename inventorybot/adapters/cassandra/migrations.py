@@ -7,7 +7,7 @@ Rows that change (levels, evidence, anomalies) are written `USING TIMESTAMP revi
 arrival wins, whoever writes last. They are updated in place for ever: leveled compaction keeps a read to about one
 SSTable. Rows that never change (ledger, counts, dead letters) carry their arrival in Kafka as write time, so that a
 repeat writes the same cell and time windows (TWCS) mean what they say: old SSTables are left alone, expired ones
-dropped unread. Months bound every growing partition.
+dropped unread. Weeks or months bound every growing partition.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ _DAY_S = 86_400
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (
-        # Levels of a bin, read by bin. Static: what the levels contain, and where the bin's ledger begins.
+        # Levels, read by bin. A site's bins share 16 partitions (bucket: crc32 of the bin): a bin is a slice of one, and a
+        # batch of updates is a few mutations. Every batch marks one row a bin with the revision its levels contain.
         f"""CREATE TABLE level_by_bin (
-            site text, bin text, sku text,
-            applied bigint static, first_month int static,
+            site text, bucket int, bin text, sku text,
             on_hand bigint, revision bigint, last_occurred_at timestamp, counted_at timestamp, below_zero_since bigint,
-            PRIMARY KEY ((site, bin), sku)) WITH {_LEVELED}""",
-        # The same levels, read by SKU: in how many bins a SKU lies bounds the partition.
+            applied bigint, first_month int,
+            PRIMARY KEY ((site, bucket), bin, sku)) WITH {_LEVELED}""",
+        # The same levels, read by SKU; bucket: crc32 of the SKU.
         f"""CREATE TABLE level_by_sku (
-            site text, sku text, bin text,
+            site text, bucket int, sku text, bin text,
             on_hand bigint, revision bigint, counted_at timestamp,
-            PRIMARY KEY ((site, sku), bin)) WITH {_LEVELED}""",
-        # Every fact, for ever; month is yyyymm of occurred_at, so a bin's partition holds a month of it.
+            PRIMARY KEY ((site, bucket), sku, bin)) WITH {_LEVELED}""",
+        # Every fact, for ever; week: of occurred_at, since the epoch; a partition holds a week of a bucket's bins.
         f"""CREATE TABLE ledger_by_bin (
-            site text, bin text, month int, occurred_at timestamp, event_id text,
+            site text, bucket int, week int, bin text, occurred_at timestamp, event_id text,
             sku text, kind text, quantity bigint, revision bigint, source text, to_bin text, reason text,
-            PRIMARY KEY ((site, bin, month), occurred_at, event_id))
-            WITH CLUSTERING ORDER BY (occurred_at DESC, event_id ASC) AND {_SERIES % 30}""",
+            PRIMARY KEY ((site, bucket, week), bin, occurred_at, event_id))
+            WITH CLUSTERING ORDER BY (bin ASC, occurred_at DESC, event_id ASC) AND {_SERIES % 30}""",
         # What was ever seen: kind 'site' (site ''), 'bin' and 'sku' (of a site), 16 shards each so that no partition
         # grows past some 10,000 names at a large site.
         f"""CREATE TABLE catalogue (
@@ -85,5 +86,39 @@ STEPS: tuple[tuple[str, ...], ...] = (
         f"""CREATE TABLE topic_epoch (
             topic text, epoch int, topic_id text, partitions int,
             PRIMARY KEY ((topic), epoch)) WITH {_LEVELED}""",
+    ),
+    (
+        # What each site will be asked for in a period, read a site and a period at a time by the planner; 16 shards so
+        # that a partition has some 6,000 SKUs at the most. Told anew every night until the period has come.
+        f"""CREATE TABLE forecast_by_site (
+            site text, period timestamp, shard int, sku text,
+            mean double, q05 double, q25 double, q50 double, q75 double, q95 double, model text, made_at timestamp,
+            PRIMARY KEY ((site, period, shard), sku)) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # Which periods have forecasts of a site.
+        f"""CREATE TABLE forecast_period (
+            site text, period timestamp,
+            PRIMARY KEY ((site), period)) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # How a network plan stands, as JSON: a row a plan, written at most three times.
+        f"""CREATE TABLE plan (
+            id text, state text,
+            PRIMARY KEY ((id))) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # The list of all plans, newest first, by the month in which they were asked for.
+        f"""CREATE TABLE plan_by_month (
+            month int, asked_at timestamp, id text, state text,
+            PRIMARY KEY ((month), asked_at, id))
+            WITH CLUSTERING ORDER BY (asked_at DESC, id DESC) AND default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # What came out of a plan, written once. Prices: sites times periods a partition.
+        f"""CREATE TABLE plan_price (
+            id text, site text, period int, storage double, flow double,
+            PRIMARY KEY ((id), site, period)) WITH default_time_to_live = {_YEAR_S} AND {_SERIES % 14}""",
+        # Flows: the lanes of one period a partition.
+        f"""CREATE TABLE plan_flow (
+            id text, period int, from_site text, to_site text, units double, m3 double,
+            PRIMARY KEY ((id, period), from_site, to_site))
+            WITH default_time_to_live = {_YEAR_S} AND {_SERIES % 14}""",
+        # Its pictures, SVG of some 100 kB.
+        f"""CREATE TABLE plan_picture (
+            id text, name text, svg blob,
+            PRIMARY KEY ((id), name)) WITH default_time_to_live = {_YEAR_S} AND {_SERIES % 14}""",
     ),
 )

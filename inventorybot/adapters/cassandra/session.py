@@ -1,8 +1,8 @@
 """Cassandra through its driver, for asyncio: whole lists of requests with one wake-up of the event loop.
 
 In: CQL with `?` and values. Out: rows, or TryLater once a request has failed for good.
-Settings that were measured to matter: no Nagle delay on the driver's sockets, protocol 4, binding done here (the
-driver's own costs more than the request), unlogged batches that never split a partition.
+Settings that were measured to matter: no Nagle delay on the driver's sockets, protocol 4, binding and batches done here
+(the driver's own cost more than the request), unlogged batches of one partition, which Cassandra applies as one mutation.
 """
 
 from __future__ import annotations
@@ -10,80 +10,125 @@ from __future__ import annotations
 import asyncio
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, Self
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Self
 
 from cassandra import ConsistencyLevel, DriverException, InvalidRequest
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
-from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStatement
+from cassandra.protocol import BatchMessage, ProtocolHandler
+from cassandra.query import BatchStatement, BatchType, PreparedStatement
 
 from inventorybot.errors import SetupError, TryLater
 
 Request = tuple[str, Sequence[Any]]
-MIN_STATEMENTS, MAX_STATEMENTS = 8, 96
-PARALLEL = 32
-"""Requests that a list of writes is spread over, between those sizes. Cassandra applies one request's mutations one after
-the other, each waiting for its commit log sync: a few large requests are slow, many small ones cost CPU."""
-MAX_BATCH_BYTES = 40_000
-"""Cassandra refuses a batch over 50 KiB; a partition's statements larger than that go in several batches."""
+MIN_STATEMENTS, PARALLEL = 32, 8
+"""Small partitions share requests: a list of writes goes out in about PARALLEL of them, none much smaller than
+MIN_STATEMENTS. Cassandra applies a request's partitions one after the other, each waiting for its commit log sync."""
+MAX_BATCH_BYTES = 32_000
+"""Cassandra refuses a batch over 50 KiB, and counts 20 bytes a cell that nobody sends: for rows of small cells up to 1.6
+times what is sent. A partition's statements larger than that go in several batches."""
 ATTEMPTS = 3
 PAUSE_S = 0.2
 """A node that restarts its connection is back within this; anything longer is the caller's to wait for."""
 _NODELAY = [(6, 1, 1)]  # IPPROTO_TCP, TCP_NODELAY: with Nagle's delay a small batch takes 55 ms
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One bound INSERT. Statements of the same `partition` in one list are applied together or not at all.
+class Write(NamedTuple):
+    """Bound statements that are applied together or not at all.
 
     Args:
-        partition: what identifies the partition (any hashable).
-        size: bytes of its values.
+        partition: what identifies the partition: its routing key (`partition_of`), or anything hashable.
+        statements: each as a batch carries it (`Prepared.row`).
     """
 
-    partition: tuple[Any, ...]
-    statement: tuple[bool, bytes, list[Any]]
-    size: int
+    partition: Hashable
+    statements: Sequence[bytes]
 
 
 class Prepared:
-    """A prepared statement with packers for its columns. `bind` is what the driver's `bind` does, for our five types."""
+    """A prepared statement with packers for its columns, which make the bytes that a batch carries."""
 
     def __init__(self, statement: PreparedStatement) -> None:
         self.statement = statement
-        self._packers = [_PACKERS.get(column.type.typename, _driver_packs_it) for column in statement.column_metadata]
+        columns = statement.column_metadata
+        self._packers: list[Callable[[Any], bytes]] = [
+            _PACKERS.get(column.type.typename, _driver_packs_it) for column in columns
+        ]
+        self._head: bytes = b"\x01" + _SHORT(len(statement.query_id)) + statement.query_id + _SHORT(len(columns))
 
-    def bind(self, partition: tuple[Any, ...], values: Sequence[Any]) -> Write:
-        """Values in the order of the statement's `?`; times are ms since the epoch; None leaves a column as it is."""
-        bound = [UNSET_VALUE if v is None else pack(v) for pack, v in zip(self._packers, values, strict=True)]
-        size = 12 * len(bound) + len(
-            "".join([v for v in values if type(v) is str])
-        )  # numbers take at most 12 with their length
-        return Write(partition, (True, self.statement.query_id, bound), size)
+    def bind(self, partition: Hashable, values: Sequence[Any]) -> Write:
+        """One row as a write of its own; see `row`."""
+        return Write(partition, (self.row(values),))
+
+    def row(self, values: Sequence[Any]) -> bytes:
+        """Values in the order of the statement's `?`; times are ms since the epoch; None leaves a column as it is.
+
+        Bytes are values that were packed before (see `packed`).
+        Source: native protocol 4, section 4.1.7: kind 1, id, and each value with its length (-2: not set).
+        """
+        packed: list[bytes] = [
+            v if v.__class__ is bytes else _UNSET if v is None else pack(v)
+            for pack, v in zip(self._packers, values, strict=True)
+        ]
+        return b"".join([self._head, *packed])
 
 
-def _packers() -> dict[str, Callable[[Any], bytes]]:
-    long, short, double = struct.Struct(">q").pack, struct.Struct(">i").pack, struct.Struct(">d").pack
-    return {
-        "text": str.encode,
-        "varchar": str.encode,
-        "bigint": long,
-        "timestamp": long,
-        "int": short,
-        "double": double,
-    }
+def partition_of(*key: str | int) -> bytes:
+    """The routing key of a partition with a composite key: what Cassandra hashes to find its replicas."""
+    parts = [k.encode() if isinstance(k, str) else _INT(k) for k in key]
+    return b"".join([_SHORT(len(p)) + p + b"\0" for p in parts])
+
+
+_SHORT, _INT = struct.Struct(">H").pack, struct.Struct(">i").pack
+_UNSET = _INT(-2)
+
+
+def _pack_text(value: str) -> bytes:
+    text = value.encode()
+    return _INT(len(text)) + text
+
+
+packed = lru_cache(maxsize=1 << 16)(_pack_text)
+"""A text that comes again and again (a name, a kind) as `Prepared.row` takes it."""
 
 
 def _driver_packs_it(value: Any) -> bytes:
     raise TypeError(f"no packer for {value!r}: write it with `Database.write`, where the driver binds")
 
 
-_PACKERS = _packers()
+_PACKERS: dict[str, Callable[[Any], bytes]] = {
+    "text": _pack_text,
+    "varchar": _pack_text,
+    "bigint": partial(struct.Struct(">iq").pack, 8),
+    "timestamp": partial(struct.Struct(">iq").pack, 8),
+    "int": partial(struct.Struct(">ii").pack, 4),
+    "double": partial(struct.Struct(">id").pack, 8),
+}
+
+
+class _Protocol(ProtocolHandler):  # type: ignore[misc]  # the driver has no types
+    """The driver's protocol, but for batches, whose statements come bound; every one carries its own write time."""
+
+    @classmethod
+    def encode_message(
+        cls, msg: Any, stream_id: int, protocol_version: int, compressor: Any, allow_beta_protocol_version: bool
+    ) -> bytes:
+        """One frame (native protocol 4, sections 2 and 4.1.7)."""
+        if not isinstance(msg, BatchMessage):
+            frame: bytes = super().encode_message(
+                msg, stream_id, protocol_version, compressor, allow_beta_protocol_version
+            )
+            return frame
+        ends = _SHORT(msg.consistency_level) + b"\0"
+        body = b"".join([bytes([msg.batch_type.value]), _SHORT(len(msg.queries)), *msg.queries, ends])
+        return _HEADER(protocol_version, 0, stream_id, msg.opcode, len(body)) + body
+
+
+_HEADER = struct.Struct(">BBhBi").pack
 
 
 class Database:
@@ -91,6 +136,7 @@ class Database:
 
     def __init__(self, cluster: Cluster, session: Any) -> None:
         self._cluster, self.session = cluster, session
+        session.client_protocol_handler = _Protocol
         self._prepared: dict[str, Prepared] = {}
 
     @classmethod
@@ -163,12 +209,13 @@ class Database:
         await self.gather(requests)
 
     async def write_batches(self, writes: Iterable[Write]) -> None:
-        """Many bound writes in few requests; those of one partition stay together. Raises: TryLater."""
-        batches = _pack(writes)
+        """Many bound writes in few requests; a partition's go together where they fit. Raises: TryLater."""
         calls = []
-        for statements in batches:
+        for routing_key, statements in pack(writes):
             batch = BatchStatement(BatchType.UNLOGGED)
-            batch._statements_and_parameters = statements  # bound above, in the driver's own format
+            batch._statements_and_parameters = statements  # bound above: `_Protocol` sends them as they are
+            if routing_key is not None:
+                batch.routing_key = routing_key
             calls.append(partial(self.session.execute_async, batch))
         await self._all(calls)
 
@@ -237,29 +284,34 @@ def _follow(future: Any, i: int, settle: Callable[[int, Any], None]) -> None:
     future.add_callbacks(page, lambda error: settle(i, error))
 
 
-def _pack(writes: Iterable[Write]) -> list[list[tuple[bool, bytes, list[Any]]]]:
-    """Lists of statements for unlogged batches: whole partitions; at most MAX_STATEMENTS and MAX_BATCH_BYTES each."""
-    partitions: dict[tuple[Any, ...], list[Write]] = {}
+def pack(writes: Iterable[Write]) -> list[tuple[bytes | None, list[bytes]]]:
+    """Statements for unlogged batches of at most MAX_BATCH_BYTES, with the routing key where there is but one partition.
+
+    Writes of one partition come in one batch, which makes them one mutation, or in several where they are too many; a
+    single `Write` is never split.
+    """
+    partitions: dict[Hashable, list[Write]] = {}
     for write in writes:
         partitions.setdefault(write.partition, []).append(write)
-    total = sum(map(len, partitions.values()))
-    limit = max(MIN_STATEMENTS, min(MAX_STATEMENTS, total // PARALLEL))
-    out: list[list[Any]] = []
-    current: list[Any] = []
-    count = size = 0
-    for group in partitions.values():
-        group_size = sum(w.size for w in group)
-        if current and (count + len(group) > limit or size + group_size > MAX_BATCH_BYTES):
-            out.append(current)
-            current, count, size = [], 0, 0
+    limit = max(MIN_STATEMENTS, sum(len(w.statements) for group in partitions.values() for w in group) // PARALLEL)
+    batches: list[tuple[set[Hashable], list[bytes]]] = []
+    size, full = 0, True
+    for partition, group in partitions.items():
+        full = full or len(batches[-1][1]) + sum(len(w.statements) for w in group) > limit
         for write in group:
-            if size + write.size > MAX_BATCH_BYTES and current:
-                out.append(current)
-                current, count, size = [], 0, 0
-            current.append(write.statement)
-            count += 1
-            size += write.size
-    return [*out, current] if current else out
+            more = sum(map(len, write.statements))
+            if full or size + more > MAX_BATCH_BYTES:
+                batches.append((set(), []))
+                size, full = 0, False
+            batches[-1][0].add(partition)
+            batches[-1][1].extend(write.statements)
+            size += more
+    return [(_routing_key(keys), statements) for keys, statements in batches]
+
+
+def _routing_key(partitions: set[Hashable]) -> bytes | None:
+    key = next(iter(partitions)) if len(partitions) == 1 else None
+    return key if isinstance(key, bytes) else None
 
 
 def ms(value: datetime | None) -> int | None:

@@ -91,6 +91,23 @@ def test_an_arrival_that_is_stored_already_is_not_applied_again() -> None:
     assert state.slots["K1"].on_hand == 10
 
 
+def test_a_level_that_was_stored_without_the_rest_of_its_bin_is_not_moved_twice() -> None:
+    state = told(event("a", Kind.RECEIPT, 10, 0))  # the worker died before it stored that the bin was done
+    assert state.applied == -1
+    state.seen.clear()
+    assert apply(state, event("a", Kind.RECEIPT, 10, 0), revision(0, 0)) is Outcome.REPLAYED
+    assert apply(state, event("b", Kind.PICK, 4, 1), revision(0, 1)) is Outcome.APPLIED
+    assert state.slots["K1"].on_hand == 6
+
+
+def test_what_arrived_after_the_part_that_is_stored_stays_in_memory() -> None:
+    state = told(*(event(f"e{n}", Kind.RECEIPT, 1, n) for n in range(8)), event("late", Kind.PICK, 1, -5))
+    stored(state, revision(0, 7), window=2)
+    assert set(state.seen) == {"e6", "e7", "late"}  # the two newest, and the one that no lookup would find yet
+    assert [row.event_id for row in state.batch] == ["late"]
+    assert state.floor == NOON + 5 * MINUTE
+
+
 def test_a_level_may_fall_below_zero_and_both_crossings_are_told() -> None:
     state = told(event("a", Kind.RECEIPT, 1, 0), event("b", Kind.PICK, 3, 1), event("c", Kind.RECEIPT, 5, 2))
     assert state.slots["K1"].on_hand == 3  # 1 - 3 + 5

@@ -4,6 +4,7 @@
     worker A  handle [e0 e1] ✓  [e2 e3] crash        ← dies between any two of its effects
     worker B                     [e2 e3 e4] ✓        ← takes the same records again, from the last acknowledged one
     worker A                          wakes up and finishes its writes of [e2 e3]    ← must not overwrite B's
+    worker B  [e5] [e6 e7] [e8]       handed over at once: each stage takes them in this order, a failure stops the rest
 
 Hypothesis draws the story; `truth` is the law in a dozen lines that share no code with the product.
 """
@@ -23,14 +24,15 @@ from inventorybot.adapters.memory.dead_letters import MemoryDeadLetters
 from inventorybot.adapters.memory.ledger import MemoryLedger
 from inventorybot.adapters.memory.publisher import MemoryPublisher
 from inventorybot.domain.events import Kind, Movement
+from inventorybot.domain.ledger import Bin
 from inventorybot.errors import TryLater
-from inventorybot.ports import BinWrite, Seen
+from inventorybot.ports import BinKey, BinWrite, Seen
 from inventorybot.wire.codec import Message, Record, TimeLimits, movement_message
 from streaming.agents.ledger import LedgerAgent
 
 NOW = 1_795_262_400_000
 LIMITS = TimeLimits()
-STEPS = ("rows", "levels", "half of the levels", "by SKU", "levels done")
+STEPS = ("rows", "levels", "half of the levels", "levels without their mark", "by SKU", "levels done")
 
 
 class FailingLedger(MemoryLedger):
@@ -46,19 +48,28 @@ class FailingLedger(MemoryLedger):
             self.fail_at = None
             raise TryLater("cassandra", f"stopped at {step}")
 
+    async def load(self, keys: Sequence[BinKey]) -> dict[BinKey, Bin]:
+        await asyncio.sleep(0)  # others get their turn, as while a database is asked
+        return await super().load(keys)
+
     async def write_rows(self, writes: Sequence[BinWrite]) -> list[Seen]:
+        await asyncio.sleep(0)
         self._fail("rows")
         return await super().write_rows(writes)
 
     async def write_levels(self, writes: Sequence[BinWrite]) -> None:
         if self.fail_at is not None and self.fail_at.startswith("levels"):
             self.unfinished.append(list(writes))
+        await asyncio.sleep(0)
         self._fail("levels")
         if self.fail_at == "half of the levels":
             await super().write_levels(writes[: len(writes) // 2])
             self._fail("half of the levels")
-        by_sku = copy.deepcopy(self.by_sku)
+        by_sku, applied = copy.deepcopy(self.by_sku), dict(self.applied)
         await super().write_levels(writes)
+        if self.fail_at == "levels without their mark":
+            self.applied = applied
+            self._fail("levels without their mark")
         if self.fail_at == "by SKU":
             self.by_sku = by_sku
             self._fail("by SKU")
@@ -92,6 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.published: list[Movement] = []
         self.halves = 0
         self.committed = self.position = 0
+        self.runner = asyncio.Runner()
         self.agent = self._worker()
 
     def _worker(self) -> LedgerAgent:
@@ -130,7 +142,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(size=st.integers(1, 6), commit=st.booleans())
     def handle(self, size: int, commit: bool) -> None:
         batch = self.log[self.position : self.position + size]
-        asyncio.run(self.agent.handle(batch))
+        self.runner.run(self.agent.handle(batch))
         self._collect_halves()
         self.position += len(batch)
         if commit:
@@ -141,13 +153,38 @@ class LedgerMachine(RuleBasedStateMachine):
     def fail(self, size: int, step: str, dies: bool) -> None:
         self.store.fail_at = step
         try:
-            asyncio.run(self.agent.handle(self.log[self.position : self.position + size]))
+            self.runner.run(self.agent.handle(self.log[self.position : self.position + size]))
         except TryLater:
             if dies:
                 self.crash()
         else:
             self.position += len(self.log[self.position : self.position + size])  # nothing to write at that step
         self.store.fail_at = None
+        self._collect_halves()
+
+    @precondition(lambda self: self.position < len(self.log))
+    @rule(
+        sizes=st.lists(st.integers(1, 3), min_size=2, max_size=4), step=st.none() | st.sampled_from(STEPS),
+        dies=st.booleans(),
+    )  # fmt: skip
+    def handle_some_at_once(self, sizes: list[int], step: str | None, dies: bool) -> None:
+        ends = [self.position + sum(sizes[: n + 1]) for n in range(len(sizes))]
+        batches = [
+            self.log[end - size : end] for end, size in zip(ends, sizes, strict=True) if end - size < len(self.log)
+        ]
+        self.store.fail_at = step
+
+        async def all_of_them() -> list[Any]:
+            return await asyncio.gather(*(self.agent.handle(batch) for batch in batches), return_exceptions=True)
+
+        outcomes = self.runner.run(all_of_them())
+        failed = [isinstance(outcome, TryLater) for outcome in outcomes]
+        assert failed == sorted(failed), "nothing that came after a failed batch may be done before it"
+        assert all(outcome is None for outcome, bad in zip(outcomes, failed, strict=True) if not bad), outcomes
+        self.position += sum(len(batch) for batch, bad in zip(batches, failed, strict=True) if not bad)
+        self.store.fail_at = None
+        if any(failed) and dies:
+            self.crash()
         self._collect_halves()
 
     @rule()
@@ -157,7 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.store.unfinished)
     @rule()
     def a_stale_worker_finishes_its_writes(self) -> None:
-        asyncio.run(MemoryLedger.write_levels(self.store, self.store.unfinished.pop(0)))
+        self.runner.run(MemoryLedger.write_levels(self.store, self.store.unfinished.pop(0)))
 
     @invariant()
     def what_is_stored_follows_from_what_was_told(self) -> None:
@@ -170,7 +207,8 @@ class LedgerMachine(RuleBasedStateMachine):
         while self.position < len(self.log):
             self.handle(6, True)
         for unfinished in self.store.unfinished:
-            asyncio.run(MemoryLedger.write_levels(self.store, unfinished))
+            self.runner.run(MemoryLedger.write_levels(self.store, unfinished))
+        self.runner.close()
         found = {
             (key[1], sku): slot.on_hand
             for key, levels in self.store.levels.items()

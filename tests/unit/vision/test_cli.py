@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ml.vision.cli import count, train
+from ml.cli import train
+from ml.vision.cli import count, evaluate_count
 from ml.vision.render import write_bins
 
 app = typer.Typer()
@@ -49,6 +51,29 @@ def test_single_pictures_are_counted_into_a_table(bins: Path, tmp_path: Path) ->
     assert result.exit_code == 0
     assert "confidence" in result.stdout
     assert "none.jpg: cannot be read" in result.stderr.replace("\n", " ")
+
+
+def test_a_release_is_judged_and_the_page_shows_what_was_found(tmp_path: Path) -> None:
+    path, judge = write_bins(tmp_path / "bins.zip", 40, seed=3, px=96), typer.Typer()
+    judge.command()(evaluate_count)
+    arguments = ["--bins", str(path), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    result = CliRunner().invoke(judge, [*arguments, "--split", "all"])
+    assert result.exit_code == 0, result.output
+    verdict = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert verdict["pictures"] == 40 == sum(map(sum, verdict["confusion"]))
+    assert len(verdict["coverage"]["all counts"]) == 20
+    assert verdict["coverage"]["all counts"][-1] == pytest.approx(
+        verdict["metrics"]["all counts"]["accuracy"]["value"], abs=1e-4
+    )
+    assert {"recall_1", "recall_2", "recall_3+", "precision_20", "precision_50", "precision_100"} == verdict[
+        "alerts"
+    ].keys()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == 12
+    assert page.count("<svg") == 2
+    assert f"{verdict['metrics']['all counts']['accuracy']['value']:.1%}" in page
+    wrong = CliRunner().invoke(judge, [*arguments, "--split", "test"])
+    assert wrong.exit_code == 2
 
 
 def test_where_nothing_could_be_counted_the_exit_code_is_1(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ml.vision.evaluate import ece, fit_temperature, intervals, metrics, of_guesses, restrict
+from ml.vision.evaluate import at_coverage, ece, fit_temperature, intervals, macro_f1, metrics, of_guesses, restrict
 
 
 def test_counts_that_miss_by_0_1_and_3() -> None:
@@ -17,6 +17,16 @@ def test_counts_that_miss_by_0_1_and_3() -> None:
     assert found["within_one"] == pytest.approx(2 / 3)
     assert found["mae"] == pytest.approx(4 / 3)
     assert found["rmse"] == pytest.approx(math.sqrt(10 / 3))
+
+
+def test_macro_f1_is_the_mean_over_counts_that_occur() -> None:
+    # truth 0 0 1, guesses 0 1 2: F1 of 0: 2 x 1 / (1 + 2); of 1: 0; of 2: 0
+    assert macro_f1(np.array([0, 1, 2]), np.array([0, 0, 1])) == pytest.approx((2 / 3) / 3)
+
+
+def test_at_half_coverage_only_the_surest_half_counts() -> None:
+    right = np.array([True, False, True, False])
+    assert at_coverage(np.array([0.9, 0.2, 0.8, 0.4]), right, (0.5, 1.0)) == [1.0, 0.5]
 
 
 def test_likelihood_is_the_mean_log_of_what_the_truth_was_given() -> None:

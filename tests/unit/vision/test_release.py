@@ -11,12 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from inventorybot.adapters.count_graph import GraphEngine
 from inventorybot.adapters.count_model import load
 from inventorybot.domain.counting import CountDistribution
+from inventorybot.errors import SetupError
+from ml.vision.config import TrainConfig
 from ml.vision.data import data_hash, read_bins
 from ml.vision.release import class_prior, in_fit_half, write_release
 from ml.vision.render import write_bins
-from ml.vision.train import TrainConfig, run
+from ml.vision.train import kept_back, run
 
 
 def test_a_trained_checkpoint_becomes_a_release_that_counts_and_whose_card_is_true(tmp_path: Path) -> None:
@@ -30,6 +33,8 @@ def test_a_trained_checkpoint_becomes_a_release_that_counts_and_whose_card_is_tr
         batch=8,
         pretrained=False,
         max_steps=2,
+        calibration=0.2,
+        frozen_blocks=0,
     )
     checkpoint = run(config, tmp_path / "run", say=lambda _: None)
     out = tmp_path / "release"
@@ -45,10 +50,22 @@ def test_a_trained_checkpoint_becomes_a_release_that_counts_and_whose_card_is_tr
     assert card["config"]["bins"] == ["bins.zip"]  # no path of the machine it was trained on
     assert {v.dtype for v in load_file(out / "model.safetensors").values() if v.ndim > 1} == {torch.float16}
     n = card["images"]
-    assert n["train"] + n["fit"] + n["report"] == 80
+    assert n["train"] + n["calibration"] + n["val"] == 80
+    assert n["calibration"] == sum(b.split == "train" and kept_back(b.pair_group, 0.2) for b in read_bins([bins])) > 5
+    assert isinstance(model.engine, GraphEngine)  # processors need no torch for it
+    assert 0 < model.card.conformal["0.8"] < 1
     assert n["rendered_report"] == 6
-    assert card["held_out"]["value"] == card["metrics"]["crossfit_all"]["nll"]["value"]
+    assert card["held_out"]["value"] == card["metrics"]["all"]["nll"]["value"]
     assert f"{card['metrics']['all']['accuracy']['value']:.1%}" in (out / "README.md").read_text()
+
+
+def test_checkpoints_that_were_trained_otherwise_are_no_ensemble(tmp_path: Path) -> None:
+    paths = []
+    for arch in ("resnet18", "resnet34"):
+        paths.append(tmp_path / f"{arch}.pt")
+        torch.save({"config": json.dumps({"arch": arch}), "ema": {}, "data": "", "epoch": 1}, paths[-1])
+    with pytest.raises(SetupError, match="differ in arch"):
+        write_release(paths, tmp_path / "out", version="v1", created=datetime(2026, 11, 21, tzinfo=UTC))
 
 
 def test_the_prior_of_counts_never_seen_is_small_but_not_nothing() -> None:

@@ -13,10 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from inventorybot.adapters import efficientnet
+from inventorybot.adapters import backbones
 from inventorybot.errors import SetupError
+from ml.vision.config import TrainConfig
+from ml.vision.data import read_bins
+from ml.vision.distributed import World
+from ml.vision.losses import CLASSES
 from ml.vision.render import write_bins
-from ml.vision.train import CLASSES, TrainConfig, loss_of, run, schedule, soft_labels
+from ml.vision.train import Trainer, epoch_order, in_batch, load_sets, run, schedule, twins_of
 
 TINY = TrainConfig(
     rendered=8, rendered_px=64, phases=((64, 2),), eval_px=64, batch=4, pretrained=False, frozen_blocks=0, max_steps=1
@@ -61,27 +65,43 @@ def test_too_few_pictures_for_one_batch_are_refused_in_words(tmp_path: Path) -> 
         run(replace(TINY, rendered=3), tmp_path, say=lambda _: None)
 
 
-def test_a_target_is_highest_on_the_label_and_credits_both_neighbours_alike() -> None:
-    target = soft_labels(torch.tensor([3, 20]))
-    assert target.sum(1).tolist() == pytest.approx([1.0, 1.0])
-    assert target.argmax(1).tolist() == [3, 20]
-    assert float(target[0, 2]) == pytest.approx(float(target[0, 4]))
-    assert 0.1 < float(target[0, 2]) < 0.2
-
-
-def test_a_near_miss_costs_less_than_a_far_one() -> None:
-    def sure_of(k: int) -> float:
-        return float(loss_of(10.0 * nn.functional.one_hot(torch.tensor([k]), CLASSES).float(), torch.tensor([4]), 0.3))
-
-    assert sure_of(4) < sure_of(5) < sure_of(6) < sure_of(12)
-
-
 def test_the_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
     config = replace(TINY, lr=1.0, warmup=0.1)
     rates = [schedule(config, step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.01)
+
+
+def test_a_schedule_with_one_restart_is_back_at_the_top_half_way() -> None:
+    config = replace(TINY, lr=1.0, warmup=0.0, restarts=1)
+    rates = [schedule(config, step, 101) for step in range(102)]
+    assert rates[51] == pytest.approx(1.0)  # step 0 warms up; 100 remain, two descents of 50
+    assert rates[50] < 0.02
+    assert rates[101] == pytest.approx(0.01)
+
+
+def test_in_the_head_epochs_nothing_but_the_last_layer_moves() -> None:
+    config = replace(TINY, head_epochs=1, phases=((64, 2),))
+    trainer = Trainer(config, *load_sets(config), World(0, 1, "cpu"))
+    before = {k: v.clone() for k, v in trainer.net.state_dict().items()}
+    trainer.run_epoch(lambda _: None)
+    moved = {k for k, v in trainer.net.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"_fc.weight", "_fc.bias"}
+    trainer.run_epoch(lambda _: None)
+    assert not torch.equal(trainer.net.state_dict()["_conv_head.weight"], before["_conv_head.weight"])
+
+
+def test_twins_are_found_pairwise_and_stand_side_by_side_when_asked_for(tmp_path: Path) -> None:
+    it = read_bins([write_bins(tmp_path / "bins.zip", 1, seed=1, px=64)])[0]
+    bins = [replace(it, pair_group=g) for g in ("a", "a", "a", "b", "c", "c")]
+    twins = twins_of(bins)
+    assert twins.tolist() == [1, 0, -1, -1, 5, 4]
+    order = epoch_order(twins, torch.Generator().manual_seed(3), together=True).tolist()
+    assert sorted(order) == [0, 1, 2, 3, 4, 5]
+    assert order[order.index(0) + 1] == 1
+    assert order[order.index(4) + 1] == 5
+    assert in_batch(torch.tensor([5, 3, 4, 0]), twins).tolist() == [2, -1, -1, -1]  # 0 has its twin elsewhere
 
 
 def test_phases_say_the_resolution_of_each_epoch() -> None:
@@ -91,7 +111,7 @@ def test_phases_say_the_resolution_of_each_epoch() -> None:
 
 def test_folding_the_norms_into_the_convolutions_changes_no_output() -> None:
     torch.manual_seed(1)
-    net = efficientnet.build(CLASSES)
+    net = backbones.build("efficientnet-lite0", CLASSES)
     for module in net.modules():  # as if trained: norms that do something
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
@@ -100,7 +120,7 @@ def test_folding_the_norms_into_the_convolutions_changes_no_output() -> None:
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         before = net.eval()(x)
-        after = efficientnet.fuse(net)(x)
+        after = backbones.fuse(net)(x)
     assert float(before.std()) > 1e-4
     torch.testing.assert_close(before, after, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())

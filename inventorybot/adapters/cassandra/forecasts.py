@@ -1,0 +1,56 @@
+"""Forecasts in Cassandra: forecast_by_site (a row a site, period and SKU), forecast_period (which periods there are).
+
+In: forecasts. Out: the same, a site and a period at a time, as a plan reads them. The write time is when a forecast was
+made, in µs: an older one never overwrites a newer one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from inventorybot.adapters.cassandra.bulk import write_bulk
+from inventorybot.adapters.cassandra.session import Database, ms
+from inventorybot.domain.forecast import NAMES, Forecast
+
+SHARDS = 16
+"""Partitions of a site's period: 100,000 SKUs make 6,000 rows, 1 MB, each."""
+
+_COLUMNS = f"sku, mean, {', '.join(NAMES)}, model, made_at"
+_PUT = (
+    f"INSERT INTO forecast_by_site (site, period, shard, {_COLUMNS}) "  # noqa: S608  # names of our own columns
+    f"VALUES (?, ?, ?{', ?' * (len(NAMES) + 4)}) USING TIMESTAMP ?"
+)
+_PUT_PERIOD = "INSERT INTO forecast_period (site, period) VALUES (?, ?) USING TIMESTAMP ?"
+_PERIODS = "SELECT period FROM forecast_period WHERE site = ? AND period >= ?"
+_OF_SITE = f"SELECT {_COLUMNS} FROM forecast_by_site WHERE site = ? AND period = ? AND shard = ?"  # noqa: S608
+
+
+class CassandraForecasts:
+    """`ports.ForecastStore` on one session."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def write(self, forecasts: Sequence[Forecast]) -> None:
+        """Rows first: a period that is listed has all of them."""
+        rows = [((x.site, x.period, zlib.crc32(x.sku.encode()) % SHARDS), x) for x in forecasts]
+        rows.sort(key=lambda row: row[0])
+        values = ((at, (*at, x.sku, x.mean, *x.quantiles, x.model, x.made_at, x.made_at * 1000)) for at, x in rows)
+        await write_bulk(self._db, _PUT, values)
+        periods = {(x.site, x.period): x.made_at for x in forecasts}
+        await write_bulk(self._db, _PUT_PERIOD, (((site,), (site, t, at * 1000)) for (site, t), at in periods.items()))
+
+    async def periods(self, site: str, since: int) -> list[int]:
+        """One partition."""
+        return [ms(r.period) or 0 for r in await self._db.rows(_PERIODS, (site, since))]
+
+    async def of_site(self, site: str, period: int) -> list[Forecast]:
+        """All shards at once."""
+        answers = await self._db.gather([(_OF_SITE, (site, period, shard)) for shard in range(SHARDS)])
+        found = (
+            Forecast(site, r.sku, period, r.mean, tuple(getattr(r, n) for n in NAMES), r.model, ms(r.made_at) or 0)
+            for rows in answers
+            for r in rows
+        )
+        return sorted(found, key=lambda x: x.sku)

@@ -1,0 +1,153 @@
+"""Runs that are compared with each other: a table of ablations, and a search over hyper-parameters.
+
+In: a TOML or JSON file of variants, or of ranges, and bins. Out: `OUT/NAME/` for each run, `OUT/ablations.md` and `.json`;
+or `OUT/trials.db` (Optuna's, resumable), `OUT/trials.csv` and the best configuration as `OUT/best.json`.
+Runs are compared on the training bins that were kept back, never on the validation split: that is judged once.
+
+Run: inventorybot train count --bins BINS.zip --ablate ml/vision/configs/ablations.toml --out runs/ablations
+     inventorybot train count --bins BINS.zip --search ml/vision/configs/search.toml --trials 40 --out runs/search
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from inventorybot.errors import SetupError
+from ml.vision.config import TrainConfig, changed, read_table
+from ml.vision.data import read_bins, read_jpegs
+from ml.vision.evaluate import Interval, fit_temperature, intervals, restrict
+from ml.vision.release import in_fit_half
+from ml.vision.train import kept_back, predict, run
+
+COLUMNS = {
+    "accuracy_0to5": "accuracy, 0-5", "rmse_0to5": "RMSE, 0-5", "half_coverage_0to5": "accuracy at 50 %, 0-5",
+    "nll": "NLL, all", "ece": "ECE, all", "mae": "MAE, all",
+}  # fmt: skip
+Say = Callable[[str], None]
+
+
+def measure_run(checkpoint: Path) -> dict[str, Interval]:
+    """The figures of `COLUMNS` on the kept-back bins, each half under the temperature fitted on the other.
+
+    Raises: SetupError: the run kept no bins back.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config = changed(TrainConfig(), json.loads(state["config"]), str(checkpoint))
+    bins = [b for b in read_bins(config.bins) if b.split == "train" and kept_back(b.pair_group, config.calibration)]
+    halves = [[b for b in bins if in_fit_half(b.pair_group) == side] for side in (True, False)]
+    if not all(halves):
+        raise SetupError(f"{checkpoint} kept {len(bins)} bins back: too few to compare runs on; set calibration higher")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    logs = [predict(config, state["ema"], read_jpegs(half), config.eval_px, device) for half in halves]
+    labels = [torch.tensor([b.label for b in half]) for half in halves]
+    heats = [fit_temperature(*pair) for pair in zip(logs, labels, strict=True)]
+    p = torch.cat([(logs[0] / heats[1]).softmax(1), (logs[1] / heats[0]).softmax(1)]).double().numpy()
+    y, groups = torch.cat(labels).numpy(), [b.pair_group for half in halves for b in half]
+    few = np.flatnonzero(y <= 5)
+    found = {name: value for name, value in intervals(p, y, groups).items() if name in COLUMNS}
+    of_few = intervals(restrict(p[few]), y[few], [groups[i] for i in few])
+    return found | {f"{name}_0to5": of_few[name] for name in ("accuracy", "rmse", "half_coverage")}
+
+
+def ablate(config: TrainConfig, file: Path, out: Path, say: Say) -> Path:
+    """Trains every variant of a file, those that are done not again, and writes their table; returns its path.
+
+    Args: file: `[base]` options for all, and `[[variant]]`s: a name, and the options that differ.
+    Raises: SetupError: a variant has no name, the name of another, or an option that there is not.
+    """
+    table = read_table(file)
+    base = changed(config, table.get("base", {}), f"{file}, base")
+    variants: dict[str, TrainConfig] = {}
+    for entry in table.get("variant", []):
+        options = dict(entry)
+        name = str(options.pop("name", ""))
+        if not name or name in variants or "/" in name:
+            raise SetupError(f"{file}: every variant needs a name of its own, without a slash; got {name!r}")
+        variants[name] = changed(base, options, f"{file}, {name}")
+    found = {}
+    for name, variant in variants.items():
+        say(f"variant {name}")
+        found[name] = measure_run(run(variant, out / name, resume=True, say=say))
+    (out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n")
+    rows = [f"| variant | {' | '.join(COLUMNS.values())} |", "| --- " * (len(COLUMNS) + 1) + "|"]
+    rows += [f"| {name} | {' | '.join(_cell(it[c]) for c in COLUMNS)} |" for name, it in found.items()]
+    (out / "ablations.md").write_text("\n".join(rows) + "\n")
+    return out / "ablations.md"
+
+
+def _cell(it: Interval) -> str:
+    return f"{it['value']:.3f} ({it['low']:.3f} to {it['high']:.3f})"
+
+
+def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say) -> TrainConfig:
+    """Looks for the options with the least negative log-likelihood, for so many trials in all; returns the best.
+
+    Args: file: an option to `{low, high, log}` (a range of its type) or to a list of choices.
+    Raises: SetupError: an option is not there, or its entry is neither.
+    """
+    import optuna
+
+    space = read_table(file)
+    _check_space(space, config, file)
+    out.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name="count", storage=f"sqlite:///{out.resolve() / 'trials.db'}", load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=config.seed),
+    )  # fmt: skip
+
+    def objective(trial: optuna.Trial) -> float:
+        options = {name: _suggest(trial, name, entry) for name, entry in space.items()}
+        say(f"trial {trial.number}: {options}")
+        one = changed(config, options, str(file))
+        found = measure_run(run(one, out / f"trial-{trial.number:03}", say=say))
+        for name, it in found.items():
+            trial.set_user_attr(name, it["value"])
+        return found["nll"]["value"]
+
+    done = sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
+    study.optimize(objective, n_trials=max(0, trials - done))
+    _write_trials(study.trials, [*space], out / "trials.csv")
+    best = changed(config, study.best_params, str(file))
+    (out / "best.json").write_text(json.dumps(asdict(best) | {"bins": []}, indent=1) + "\n")
+    say(f"best: {study.best_params}, NLL {study.best_value:.4f}")
+    return best
+
+
+def _check_space(space: dict[str, Any], config: TrainConfig, file: Path) -> None:
+    for name, entry in space.items():
+        if isinstance(entry, list) and entry:
+            tried = entry
+        elif isinstance(entry, dict) and {"low", "high"} <= entry.keys():
+            tried = [entry["low"], entry["high"]]
+        else:
+            raise SetupError(
+                f"{file}: {name} must be a list of choices, or a range such as {{low = 1e-4, high = 1e-2, log = true}}"
+            )
+        for value in tried:
+            changed(config, {name: value}, str(file))
+
+
+def _suggest(trial: Any, name: str, entry: Any) -> Any:
+    if isinstance(entry, list):
+        return trial.suggest_categorical(name, entry)
+    whole = isinstance(entry["low"], int) and isinstance(entry["high"], int)
+    suggest = trial.suggest_int if whole else trial.suggest_float
+    return suggest(name, entry["low"], entry["high"], log=bool(entry.get("log")))
+
+
+def _write_trials(trials: list[Any], options: list[str], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "state", *options, *COLUMNS])
+        for t in trials:
+            row = [*(t.params.get(o, "") for o in options), *(t.user_attrs.get(c, "") for c in COLUMNS)]
+            writer.writerow([t.number, t.state.name, *row])

@@ -1,0 +1,87 @@
+"""What training minimises: cross-entropy, soft labels that credit near misses, the ordinal CORN loss, twins' differences.
+
+In: scores (B, outputs) of a network, labels (B,) 0..20. Out: one number, the mean over the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inventorybot.adapters.backbones import corn_log_p
+from inventorybot.domain.counting import MAX_COUNT
+from ml.vision.config import TrainConfig
+
+CLASSES = MAX_COUNT + 1
+
+
+def log_p(scores: Tensor, head: str) -> Tensor:
+    """Log-probabilities (B, 21) of the counts: scores are (B, 21) of a softmax head, (B, 20) of a CORN head."""
+    return corn_log_p(scores) if head == "corn" else scores.log_softmax(1)
+
+
+def soft_labels(labels: Tensor) -> Tensor:
+    """Targets that credit near misses: a normal curve about the label, wider where counts are high and records vague.
+
+    Args: labels (B,), 0..20. Returns: (B, 21), rows sum to 1; at 3 items 0.72 on the label, 0.14 on each neighbour.
+    """
+    k = torch.arange(CLASSES, device=labels.device)  # (21,)
+    width = 0.42 + 0.04 * labels[:, None]  # (B, 1), in items
+    return torch.softmax(-((k - labels[:, None]) ** 2) / (2 * width**2), dim=1)
+
+
+def class_weights(labels: Tensor, power: float) -> Tensor:
+    """Weight of each count (21,): (1 / its frequency) ** power, with a mean of 1 over the bins; 1 for counts not there."""
+    n = torch.bincount(labels, minlength=CLASSES).double()
+    weight = torch.where(n > 0, n.clamp_min(1) ** -power, 0.0)
+    weight = weight * n.sum() / (weight * n).sum()
+    return torch.where(n > 0, weight, 1.0).float()
+
+
+def corn_loss(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Mean cross-entropy of the conditional tasks "more than k, given at least k": scores (B, 20), weight (B,).
+
+    Source: Shi, Cao & Raschka 2021 (arXiv:2111.08851), equation 6: task k sees the bins with at least k items.
+    """
+    k = torch.arange(scores.shape[1], device=scores.device)  # (20,)
+    asked, more = (labels[:, None] >= k).float(), (labels[:, None] > k).float()  # (B, 20)
+    each = F.binary_cross_entropy_with_logits(scores, more, reduction="none")
+    return (each * asked * weight[:, None]).sum() / asked.sum()
+
+
+def ranked_probability(p: Tensor, labels: Tensor) -> Tensor:
+    """(B,) ranked probability scores, unnormalised: grow with the distance of a miss (Epstein 1969). p (B, 21)."""
+    apart = p.cumsum(1) - F.one_hot(labels, CLASSES).cumsum(1)  # (B, 21)
+    return apart.square().sum(1)
+
+
+def twins_loss(p: Tensor, labels: Tensor, twin: Tensor) -> Tensor:
+    """How far the expected difference of two looks at one bin is from the recorded one: p (B, 21), twin (B,).
+
+    Args: twin: row of the bin's other look in this batch, or -1.
+    Returns: Huber loss in items, mean over twins; 0 where there are none.
+    """
+    rows = torch.nonzero(twin >= 0).squeeze(1)
+    if not len(rows):
+        return p.sum() * 0
+    mean = p @ torch.arange(CLASSES, device=p.device, dtype=p.dtype)  # (B,)
+    other = twin[rows]
+    return F.smooth_l1_loss(mean[rows] - mean[other], (labels[rows] - labels[other]).to(p.dtype))
+
+
+def loss_of(
+    scores: Tensor, labels: Tensor, config: TrainConfig, weights: Tensor | None = None, twin: Tensor | None = None
+) -> Tensor:
+    """What a batch costs under a configuration: scores (B, outputs), labels (B,), weights (21,) of counts, twin (B,)."""
+    each = torch.ones(len(labels), device=labels.device) if weights is None else weights[labels]  # (B,)
+    logs = log_p(scores, config.head)  # (B, 21)
+    if config.loss == "corn":
+        total = corn_loss(scores, labels, each)
+    else:
+        target = soft_labels(labels) if config.loss == "soft" else F.one_hot(labels, CLASSES).to(logs.dtype)
+        score = -(target * logs).sum(1) + config.rps_weight * ranked_probability(logs.exp(), labels)
+        total = (score * each).mean()
+    if config.pair_weight and twin is not None:
+        total = total + config.pair_weight * twins_loss(logs.exp(), labels, twin)
+    return total

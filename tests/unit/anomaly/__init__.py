@@ -1,0 +1,1 @@
+"""The detector of suspect records: simulator, features, scoring, model, commands. Run: pytest tests/unit/anomaly"""

@@ -1,0 +1,1 @@
+"""Demand: from a table of sales to forecasts. Run: pytest tests/unit/demand"""
