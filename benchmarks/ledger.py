@@ -20,6 +20,8 @@ from services.local.checks import free_ports
 
 OBVIOUS_SHARE = 10
 """The obvious agent gets a tenth of the stream, else the run would take minutes more."""
+BEFORE_MS = 1_200_000
+"""The log that waits lies this far back, else the steady load after it would be late: an event is a millisecond there."""
 VISIBLE = "inventorybot_event_visible_seconds"
 
 
@@ -35,7 +37,7 @@ def run(updates: int = 100_000, console: Console | None = None) -> dict[str, flo
     """Measure and print; returns the figures by name."""
     console = console or Console()
     with servers() as s:
-        base = list(stream(Shape(updates), seed=1, start=int(time.time() * 1000) - updates))
+        base = list(stream(Shape(updates), seed=1, start=int(time.time() * 1000) - updates - BEFORE_MS))
         console.print(f"publishing {len(base):,} updates of 2,000 bins: 5 % repeats, 5 % late, 0.1 % poison …")
         publish(s.settings(), base)
         obvious = _timed(s, "benchmarks.obvious_agent", "obvious", len(base) // OBVIOUS_SHARE)
