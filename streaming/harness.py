@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,11 +31,11 @@ from faust.types import TP, ConsumerMessage
 
 from inventorybot import telemetry
 from inventorybot.errors import TryLater
+from inventorybot.patience import until_it_works
 from inventorybot.wire.codec import Record
 
 FAILED = 70
 """Exit status after an unexpected error (EX_SOFTWARE)."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 CHUNK_RECORDS, CHUNK_BYTES = 256, 1_048_576
 """What is handed on at once: as many records, or pictures of that many bytes in all (or one that is larger)."""
 PACE_S = 0.01
@@ -198,7 +197,7 @@ class Harness:
                 "stopped in the middle of a batch; whoever gets its partitions takes it again", agent=self._agent.name
             )
             os._exit(0 if app.should_stop else FAILED)
-        except BaseException:
+        except BaseException:  # whatever escaped would be acknowledged, and so lost
             log.exception(UNFORESEEN, agent=self._agent.name)
             os._exit(FAILED)
 
@@ -274,33 +273,14 @@ class Harness:
             if before is not None:
                 await before
             if not done:
-                await self._again(batch.records)
+                await until_it_works(self._agent.name, lambda: self._agent.handle(batch.records), self._retry_limit_s)
             for event in batch.events:
                 if event.message.generation_id == app.consumer_generation_id:
                     event.ack()
             self._measure(app, batch.records, time.monotonic() - started)
-        except BaseException:
+        except BaseException:  # whatever escaped would be acknowledged, and so lost
             log.exception(UNFORESEEN, agent=self._agent.name)
             os._exit(FAILED)
-
-    async def _again(self, records: Sequence[Record]) -> None:
-        """Until it works. The pauses grow, with jitter, so that workers do not knock in step."""
-        began, pause, paused = time.monotonic(), FIRST_PAUSE_S, telemetry.PAUSED.labels(self._agent.name)
-        while True:
-            try:
-                await self._agent.handle(records)
-                break
-            except TryLater as error:
-                telemetry.RETRIES.labels(error.part).inc()
-                waited = time.monotonic() - began
-                if waited > self._retry_limit_s:
-                    paused.set(1)
-                log.warning(
-                    "waiting", agent=self._agent.name, part=error.part, reason=error.reason, waited_s=round(waited, 1)
-                )
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, LONGEST_PAUSE_S)
-        paused.set(0)
 
     def _measure(self, app: faust.App, records: Sequence[Record], seconds: float) -> None:
         name = self._agent.name

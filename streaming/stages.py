@@ -34,7 +34,7 @@ class Stages:
         try:
             await passage.next()
             yield passage
-        except BaseException:
+        except BaseException:  # cancelled or failed: those behind it were worked out from what it did
             if passage.number not in self._failed:
                 self._failed = range(passage.number, self._passages)
             raise

@@ -5,7 +5,6 @@ In: `Measured` of each method and setting, the replays, the detector. Out: `OUT/
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from io import BytesIO
@@ -23,6 +22,7 @@ from ml.anomaly.faults import KINDS
 from ml.anomaly.features import features, stacked
 from ml.anomaly.model import Detector
 from ml.anomaly.simulate import Replay
+from ml.figures import data_uri
 
 COLOURS = {"detector": "#0b5fa5", "zero streak": "#c4501b", "isolation forest": "#3c8d5a", "ECOD": "#8a5fa8"}
 
@@ -76,8 +76,8 @@ def write(
     environment = jinja2.Environment(autoescape=True)
     page = environment.from_string(PAGE).render(
         about=about, settings=settings, metrics=list(TITLES), titles=TITLES, cell=_cell, share=_share, plain=_plain,
-        causes=first["detector"].by_cause, pictures={k: _inline(p) for k, p in pictures.items()},
-        stories=[s | {"picture": _inline(s["png"])} for s in stories],
+        causes=first["detector"].by_cause, pictures={k: data_uri(p, "png") for k, p in pictures.items()},
+        stories=[s | {"picture": data_uri(s["png"], "png")} for s in stories],
     )  # fmt: skip
     (out / "report.html").write_text(page, encoding="utf-8")
     (out / "figures.json").write_text(
@@ -124,10 +124,6 @@ def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
-
-
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _curves(methods: dict[str, Measured]) -> Figure:

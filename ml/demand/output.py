@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from inventorybot.domain.demand import LEVELS
+from inventorybot.domain.forecast import NAMES
 from inventorybot.errors import SetupError
 from ml.demand.panel import Array, Panel
 
-QUANTILES = [f"q{round(100 * level):02d}" for level in LEVELS]
-COLUMNS = ["store", "item", "period", "mean", *QUANTILES]
+COLUMNS = ["store", "item", "period", "mean", *NAMES]
 ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz")
 DIGITS = 4
 
@@ -32,7 +31,7 @@ def rows(panel: Panel, mean: Array, quantiles: Array) -> pd.DataFrame:
     out = pd.DataFrame({"store": np.repeat(panel.store, horizon), "item": np.repeat(panel.item, horizon)})
     out["period"] = np.tile(np.array(labels), n)
     out["mean"] = np.round(mean.ravel().astype(np.float64), DIGITS)
-    for i, name in enumerate(QUANTILES):
+    for i, name in enumerate(NAMES):
         out[name] = np.round(quantiles[:, :, i].ravel().astype(np.float64), DIGITS)
     return out
 

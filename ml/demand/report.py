@@ -6,7 +6,6 @@ the tables as CSV. Figures are SVG inside the page.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from inventorybot.domain.demand import LEVELS
 from ml.demand.cleaning import Cleaned
 from ml.demand.forecaster import Evidence, Forecaster
 from ml.demand.panel import Array, Panel
+from ml.figures import svg
 
 WORST = 15
 EXAMPLES = 6
@@ -53,6 +54,8 @@ def write(story: Story, folder: Path) -> Path:
     }.items():
         if frame is not None:
             frame.to_csv(folder / name, index=name == "models.csv")
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        drawn = {name: svg(figure) for name, figure in figures(story).items()}
     page = _template().render(
         title=story.title,
         panel=story.cleaned.panel,
@@ -66,7 +69,7 @@ def write(story: Story, folder: Path) -> Path:
         comparison=_html(_rounded(story.comparison), index=True) if story.comparison is not None else "",
         segments=_html(_segments(story.model.facts), index=True),
         worst=_html(worst) if worst is not None else "",
-        figures={name: svg(figure) for name, figure in figures(story).items()},
+        figures=drawn,
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -101,10 +104,9 @@ def scatter(evidence: Evidence) -> Figure:
         xlim=(0, top),
         ylim=(0, top),
     )
-    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
-    below = [float((y.ravel()[known] <= q[:, :, i].ravel()[known]).mean()) for i in range(5)]
+    below = [float((y.ravel()[known] <= q[:, :, i].ravel()[known]).mean()) for i in range(len(LEVELS))]
     right.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8)
-    right.plot(levels, below, "o-", color=MODEL)
+    right.plot(LEVELS, below, "o-", color=MODEL)
     right.set(xlabel="level of the quantile", ylabel="share of actuals at or below it", xlim=(0, 1), ylim=(0, 1))
     return figure
 
@@ -218,15 +220,6 @@ def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _html(frame: pd.DataFrame, index: bool = False) -> str:
     return str(frame.to_html(index=index, border=0, na_rep="–"))
-
-
-def svg(figure: Figure) -> str:
-    """A figure as an SVG element for the page; the same bytes each time."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "inventorybot", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _template() -> jinja2.Template:

@@ -9,7 +9,9 @@ A job is a function whose parameters are its options, named in JOBS: `module:fun
 
 from __future__ import annotations
 
-JOBS: dict[str, tuple[str, str]] = {
+from inventorybot.lazy_commands import Table
+
+JOBS: Table = {
     "load-forecasts": ("ml.jobs.load_forecasts:load_forecasts", "Store the forecasts of a file, for plans and people."),
     "plan": ("ml.jobs.plan:plan", "Plan the network as it stands, now and here."),
     "demo-plan": ("ml.jobs.plan:demo_plan", "Put a made-up network and its forecasts in place, and have it planned."),

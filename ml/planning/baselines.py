@@ -86,8 +86,7 @@ def newsvendors(instance: Instance, period: int, *, national: bool, way: Reach |
     """The newsvendors of the serving sites, or of the nation. Before the last period a unit left saves buying it again."""
     way = way or reach(instance)
     places = 1 if national else len(way.sites)
-    home = np.zeros(way.earn_RM.shape)
-    home[np.arange(len(home)), way.rank_RM[:, 0]] = 1.0
+    home = way.home_RM
     share = home.sum(1, keepdims=True) if national else home  # R, P
     mean = instance.demand_mean[:, :, period].astype(np.float64)
     quantile, offered = site_quantiles(
@@ -127,9 +126,7 @@ def site_alone(instance: Instance, period: int = 0) -> Floats:
 def demand_proportional(instance: Instance, period: int = 0) -> Floats:
     """A national quantity, spread as demand is: (N, sites) whole units to have."""
     way = reach(instance)
-    home = np.zeros(way.earn_RM.shape)
-    home[np.arange(len(home)), way.rank_RM[:, 0]] = 1.0
-    demand = instance.demand_mean[:, :, period].astype(np.float64) @ home  # N, M
+    demand = instance.demand_mean[:, :, period].astype(np.float64) @ way.home_RM  # N, M
     units = national_quantity(instance, period, way)[:, None] * demand / np.maximum(demand.sum(1, keepdims=True), 1e-20)
     storage, flow = instance.storage_m3[way.sites, period], instance.inbound_units[way.sites, period]
     units *= np.minimum(1.0, storage / np.maximum(instance.volume_m3 @ units, 1e-20))

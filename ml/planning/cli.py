@@ -1,13 +1,12 @@
 """The commands `inventorybot plan …`: generate, solve, show, export-mps; others are found by name in OTHERS.
 
 In: a folder of tables. Out: a folder with the plan; an MPS file; a made problem. torch and pyarrow are imported when a command
-runs, so that `--help` is quick. A command that lives in a file of its own is a plain annotated function, whose module
-imports at its top only what is quick; one line in OTHERS registers it.
+runs, so that `--help` is quick. A command that lives in a file of its own is a plain annotated function; one line in OTHERS
+registers it.
 """
 
 from __future__ import annotations
 
-import importlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,21 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inventorybot.errors import SetupError
+from inventorybot.lazy_commands import Table, group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+OTHERS: Table = {
+    "simulate": ("ml.planning.simulate_cli:simulate", "Try a plan, and three simple ways to plan, on the same orders."),
+    "lost-sales": ("ml.planning.classical.cli:lost_sales", "How much to order when unmet demand is lost."),
+}
+"""Commands in files of their own."""
+
 app = typer.Typer(
+    cls=group(OTHERS),
     add_completion=False,
     no_args_is_help=True,
     help="Plan what to buy and where to put it, over a network of warehouses.",
 )
-
-OTHERS: dict[str, str] = {
-    "simulate": "ml.planning.simulate_cli:simulate",
-    "lost-sales": "ml.planning.classical.cli:lost_sales",
-}
-"""Commands in files of their own: name -> module:function."""
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the problem's tables; docs/planning.md has their columns.")]
 
@@ -178,8 +179,3 @@ def _report(summary: dict[str, Any], out: Path) -> None:
         f"{summary['skus']:,} SKUs x {summary['sites']} sites x {summary['periods']} periods in {seconds['solve']:.2f} s "
         f"after {seconds['build']:.2f} s for the slices; {out}"
     )
-
-
-for _name, _target in OTHERS.items():
-    _module, _, _function = _target.partition(":")
-    app.command(_name)(getattr(importlib.import_module(_module), _function))

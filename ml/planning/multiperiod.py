@@ -174,7 +174,7 @@ def build_network(
     for a in range(0, n, CHUNK):
         part = slice(a, min(n, a + CHUNK))
         for s in range(t):
-            w, mean, earn = site_demand(instance, way, part, slices, s, None, torch.zeros(m))
+            w, mean, earn = site_demand(instance, way, part, slices, s, torch.zeros(m))
             width[part, :, s] = w.permute(2, 0, 1).double()
             sale[part, :, s], offered[part, :, s] = earn.T + base[part, None], mean.T.double()
         if progress:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import random
 import signal
 import threading
 import time
@@ -34,6 +33,7 @@ from inventorybot.adapters.kafka_log import record_of
 from inventorybot.clock import now_ms
 from inventorybot.domain.network_plan import PlanRequest
 from inventorybot.errors import BadEvent, SetupError, TryLater
+from inventorybot.patience import until_it_works
 from inventorybot.ports import DeadLetter, DeadLetters, Publisher
 from inventorybot.settings import Settings, load
 from inventorybot.wire.codec import Record, TimeLimits, from_ms, to_ms
@@ -49,7 +49,6 @@ LOOK_S = 30.0
 """Between looks at the clock: how late a nightly plan may begin."""
 IDLE_S = 300.0
 """The solver's process ends after this without work: plans of one afternoon find it warm, at night its memory is free."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 LONGEST_PLAN_MS = 3 * 3_600_000
 """A plan that takes longer loses its partition, and is begun again by whoever gets it."""
 
@@ -129,18 +128,7 @@ class Requests:
 
     async def handle(self, record: Record) -> None:
         """Until it works, or can never work."""
-        began, pause, paused = time.monotonic(), FIRST_PAUSE_S, telemetry.PAUSED.labels(NAME)
-        while True:
-            try:
-                await self._once(record)
-                break
-            except TryLater as error:
-                telemetry.RETRIES.labels(error.part).inc()
-                paused.set(float(time.monotonic() - began > self._retry_limit_s))
-                log.warning("waiting", part=error.part, reason=error.reason)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, LONGEST_PAUSE_S)
-        paused.set(0)
+        await until_it_works(NAME, lambda: self._once(record), self._retry_limit_s)
 
     async def _once(self, record: Record) -> None:
         try:

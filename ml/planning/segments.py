@@ -45,6 +45,13 @@ class Reach:
     rank_RM: Array
     wait_M: Array
 
+    @property
+    def home_RM(self) -> Array:
+        """1 where a site is the region's home, else 0; float64."""
+        home = np.zeros(self.earn_RM.shape)
+        home[np.arange(len(home)), self.rank_RM[:, 0]] = 1.0
+        return home
+
 
 def reach(instance: Instance) -> Reach:
     """Promises kept by cut-off share and delivery hours, cheapest lanes, and homes."""
@@ -111,21 +118,14 @@ def site_quantiles(
     uncertain lead time adds mean² · variance.
 
     Args:
-        share: of each region's demand that the site is asked for: (R, M), or (n, R, M) when it differs between SKUs.
+        share: of each region's demand that the site is asked for, (R, M).
     """
     spread = float(_normal(levels[-1]) - _normal(levels[0]))
-    if share.ndim == 2:
-        total = torch.einsum("nrq,rm->mqn", quantile_nRQ, share)
-        mean = torch.einsum("nr,rm->mn", mean_nR, share)
-        sigma_nR = (quantile_nRQ[..., -1] - quantile_nRQ[..., 0]) / spread
-        apart = torch.einsum("nr,rm->mn", sigma_nR.square(), share.square())
-        together = torch.einsum("nr,rm->mn", sigma_nR, share)
-    else:
-        total = torch.einsum("nrq,nrm->mqn", quantile_nRQ, share)
-        mean = torch.einsum("nr,nrm->mn", mean_nR, share)
-        sigma_nR = (quantile_nRQ[..., -1] - quantile_nRQ[..., 0]) / spread
-        apart = torch.einsum("nr,nrm->mn", sigma_nR.square(), share.square())
-        together = torch.einsum("nr,nrm->mn", sigma_nR, share)
+    total = torch.einsum("nrq,rm->mqn", quantile_nRQ, share)
+    mean = torch.einsum("nr,rm->mn", mean_nR, share)
+    sigma_nR = (quantile_nRQ[..., -1] - quantile_nRQ[..., 0]) / spread
+    apart = torch.einsum("nr,rm->mn", sigma_nR.square(), share.square())
+    together = torch.einsum("nr,rm->mn", sigma_nR, share)
     apart += mean.square() * wait_M[:, None]
     drawn = apart.sqrt() / together.clamp(min=1e-20)
     total = mean[:, None] + (total - mean[:, None]) * drawn[:, None]
@@ -141,13 +141,11 @@ def build(
     *,
     slices: int = SLICES,
     period: int = 0,
-    spilled_NRM: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Problem:
     """The one-period linear program of an instance.
 
     Args:
-        spilled_NRM: share of each region's demand that a site is asked for on top of what is at home there.
         progress: told the number of SKUs done since the last call.
     """
     way = reach(instance)
@@ -158,8 +156,7 @@ def build(
     stored = 0.0
     for a in range(0, n, CHUNK):
         part = slice(a, min(n, a + CHUNK))
-        extra = None if spilled_NRM is None else spilled_NRM[part]
-        v, w, mean = _slices(instance, way, part, slices, period, extra)
+        v, w, mean = _slices(instance, way, part, slices, period)
         kept = torch.minimum((held[:, None, part] - (w.cumsum(1) - w)).clamp_(min=0), w)
         left, paid = _left(instance, part), torch.from_numpy(instance.unit_cost[part])
         own = v.double() + paid + torch.from_numpy(way.lane_M)[:, None, None]
@@ -201,11 +198,9 @@ def _left(instance: Instance, part: slice) -> Tensor:
     return torch.from_numpy(instance.salvage[part] - instance.holding_cost[part])
 
 
-def _slices(
-    instance: Instance, way: Reach, part: slice, slices: int, period: int, extra: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _slices(instance: Instance, way: Reach, part: slice, slices: int, period: int) -> tuple[Tensor, Tensor, Tensor]:
     """Values and widths (M, K, n) and mean demand (M, n) of some SKUs."""
-    width, mean, earn = site_demand(instance, way, part, slices, period, extra, torch.from_numpy(way.wait_M).float())
+    width, mean, earn = site_demand(instance, way, part, slices, period, torch.from_numpy(way.wait_M).float())
     price, goodwill = torch.from_numpy(instance.price[part]), torch.from_numpy(instance.shortage_cost[part])
     left, cost = _left(instance, part), torch.from_numpy(instance.unit_cost[part])
     gain = (price + goodwill - left).float() + earn  # M, n
@@ -216,16 +211,14 @@ def _slices(
 
 
 def site_demand(
-    instance: Instance, way: Reach, part: slice, slices: int, period: int, extra: Tensor | None, wait_M: Tensor
+    instance: Instance, way: Reach, part: slice, slices: int, period: int, wait_M: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Slice widths (M, K, n), mean demand (M, n) and earnings a unit (M, n) of some SKUs at the sites that serve them."""
     mean_nR = torch.from_numpy(instance.demand_mean[part, :, period])
     quantile_nRQ = torch.from_numpy(instance.demand_quantiles[part, :, period])
-    home = torch.zeros(way.earn_RM.shape)
-    home[torch.arange(len(home)), torch.from_numpy(way.rank_RM[:, 0].copy())] = 1.0
-    share = home if extra is None else home + extra
-    quantile, mean = site_quantiles(quantile_nRQ, mean_nR, instance.levels, share, wait_M)
+    home = torch.from_numpy(way.home_RM).float()
+    quantile, mean = site_quantiles(quantile_nRQ, mean_nR, instance.levels, home, wait_M)
     width = torch.matmul(torch.from_numpy(slice_matrix(instance.levels, slices)).float(), quantile).clamp_(min=0)
     earn = torch.from_numpy(np.where(np.isfinite(way.earn_RM), way.earn_RM, 0.0)).float()
-    weighed = torch.einsum("nr,rm->mn" if share.ndim == 2 else "nr,nrm->mn", mean_nR, share * earn)
+    weighed = torch.einsum("nr,rm->mn", mean_nR, home * earn)
     return width, mean, weighed / mean.clamp(min=1e-20)

@@ -5,8 +5,6 @@ In: the dict of `judge.py`, and the JPEG bytes of the most surprising bins. Out:
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from jinja2 import Environment
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ml.figures import data_uri, svg
 from ml.vision.judge import SHARES
 
 PERCENT = ("accuracy", "macro_f1", "within_one", "half_coverage", "ece")
@@ -25,7 +24,7 @@ TITLES = {
     "precision_20": "precision, 20 alerts", "precision_50": "precision, 50 alerts",
     "precision_100": "precision, 100 alerts",
 }  # fmt: skip
-_STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "inventorybot", "axes.titlesize": 11,
+_STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 11,
                "axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False}  # fmt: skip
 
 
@@ -40,7 +39,7 @@ def page(found: Mapping[str, Any], jpegs: Mapping[str, bytes], about: str) -> st
     """The whole page. Args: jpegs: by bin id; about: one sentence saying what was judged, and how."""
     environment = Environment(autoescape=True)  # the ids of bins come from file names
     environment.globals |= {"cell": cell, "titles": TITLES}
-    pictures = {key: "data:image/jpeg;base64," + base64.b64encode(data).decode() for key, data in jpegs.items()}
+    pictures = {key: data_uri(data, "jpeg") for key, data in jpegs.items()}
     return environment.from_string(_PAGE).render(
         found=found, about=about, pictures=pictures, confusion=_confusion(found["confusion"]),
         curves=_curves(found),
@@ -64,7 +63,7 @@ def _confusion(counts: list[list[int]]) -> str:
         axes.set_xticks(range(len(n)), names, size=7)
         axes.set_yticks(range(len(n)), names, size=7)
         figure.colorbar(image, ax=axes, label="share of the row", shrink=0.8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _curves(found: Mapping[str, Any]) -> str:
@@ -95,13 +94,7 @@ def _curves(found: Mapping[str, Any]) -> str:
         )
         for axes in (left, right):
             axes.legend(frameon=False)
-        return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]
+        return svg(figure)
 
 
 _PAGE = """<!doctype html>

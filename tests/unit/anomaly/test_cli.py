@@ -20,20 +20,12 @@ train_app.command()(train_anomaly)
 evaluate_app = typer.Typer()
 evaluate_app.command()(evaluate_anomaly)
 
+SMALL = ["--series", "300", "--days", "120", "--replays", "1", "--no-harder"]
+
 
 def test_an_evaluation_leaves_a_page_that_needs_no_other_and_its_figures(detector: Detector, tmp_path: Path) -> None:
     detector.save(tmp_path / "release")
-    asked = [
-        "--series",
-        "300",
-        "--days",
-        "120",
-        "--replays",
-        "1",
-        "--no-harder",
-        "--release",
-        str(tmp_path / "release"),
-    ]
+    asked = [*SMALL, "--release", str(tmp_path / "release")]
     result = CliRunner().invoke(evaluate_app, [*asked, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out" / "report.html").read_text()
@@ -49,17 +41,7 @@ def test_an_evaluation_leaves_a_page_that_needs_no_other_and_its_figures(detecto
 def test_real_sales_are_measured_on(detector: Detector, tmp_path: Path) -> None:
     detector.save(tmp_path / "release")
     weekly(8, 40, 40).to_csv(tmp_path / "sales.csv", index=False)
-    asked = [
-        "--series",
-        "300",
-        "--days",
-        "120",
-        "--replays",
-        "1",
-        "--no-harder",
-        "--release",
-        str(tmp_path / "release"),
-    ]
+    asked = [*SMALL, "--release", str(tmp_path / "release")]
     result = CliRunner().invoke(
         evaluate_app, [*asked, "--sales", str(tmp_path / "sales.csv"), "--out", str(tmp_path / "out")]
     )
