@@ -47,7 +47,7 @@ def planning(
     """Seconds, bound and gap of the network planner, beside HiGHS and PDLP on the same linear program."""
     from benchmarks import planning as benchmark
 
-    default = ([2_000, 10_000, 100_000], [100]) if skus is None and several is None else ([], [])
+    default = ([2_000, 10_000, 100_000], [100, 500, 1_000, 2_000]) if skus is None and several is None else ([], [])
     raise typer.Exit(benchmark.run(skus or default[0], sites, several or default[1], compare, limit))
 
 

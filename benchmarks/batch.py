@@ -16,18 +16,24 @@ import resource
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from ml.demand.panel import Panel
+
 HORIZON = 13
 SEED = 1
 FULL = (1_000, 3_000, 10_000, 30_000)
 SMALL = (500, 1_000)
+LOOK_S = 0.2
+"""Between looks at the memory of all processes of a way."""
 
 
 def made(series: int, weeks: int, seed: int = SEED) -> NDArray[np.float32]:
@@ -44,21 +50,18 @@ def made(series: int, weeks: int, seed: int = SEED) -> NDArray[np.float32]:
 
 
 def ours(units: NDArray[np.float32]) -> NDArray[np.floating]:
-    """What `inventorybot forecast` does, without reading and writing files."""
-    from ml.demand import forecaster
-    from ml.demand.panel import Panel
-    from ml.demand.periods import Periods
+    """What `inventorybot train demand` and a forecast do, without files: MLP, choice, intervals, the table of all models."""
+    from ml.demand import compare, forecaster
 
-    n, t = units.shape
-    items = np.array([f"i{k // 20}" for k in range(n)])
-    stores = np.array([f"s{k % 20}" for k in range(n)])
-    panel = Panel(stores, items, np.full(n, ""), Periods("weekly", 0, t, False), units)
-    model = forecaster.fit(panel, HORIZON, forecaster.Config(seed=SEED))
+    panel = _panel(units)
+    model = forecaster.fit(panel, HORIZON, forecaster.Config(seed=SEED, use_mlp=True), keep_mlp=True)
+    assert model.evidence is not None
+    compare.table(model.evidence)
     return model.forecast(panel, HORIZON)[1][:, :, 2]
 
 
 def autoets(units: NDArray[np.float32]) -> NDArray[np.floating]:
-    """statsforecast AutoETS, one series after the other on both cores."""
+    """statsforecast AutoETS, one series after the other on both cores. Without a season: it knows none longer than 24."""
     from statsforecast import StatsForecast
     from statsforecast.models import AutoETS
 
@@ -67,18 +70,24 @@ def autoets(units: NDArray[np.float32]) -> NDArray[np.floating]:
 
 
 def mlforecast_lightgbm(units: NDArray[np.float32]) -> NDArray[np.floating]:
-    """mlforecast with LightGBM, as its guide shows it: lags and rolling means, one step ahead and repeated."""
-    import lightgbm as lgb
-    from mlforecast import MLForecast
-    from mlforecast.lag_transforms import RollingMean
+    """mlforecast with LightGBM as its users set it up for many series of different sizes (ml/demand/recursive.py).
 
-    lags = [1, 2, 3, 4, 8, 13, 26, 52] if units.shape[1] > 70 else [1, 2, 3, 4, 8, 13]
-    of = MLForecast(
-        lgb.LGBMRegressor(n_estimators=200, num_threads=2, verbose=-1, random_state=SEED),
-        freq=1, lags=lags, lag_transforms={1: [RollingMean(4), RollingMean(13)]},
-    )  # fmt: skip
-    found = of.fit(_long(units), static_features=[]).predict(HORIZON)
-    return np.asarray(found.sort_values(["unique_id", "ds"])["LGBMRegressor"]).reshape(len(units), HORIZON)
+    Each series is scaled by itself, the week of the year is a feature, and the loss is absolute error, which is what is judged. Without
+    the scaling the largest sellers decide every split: measured on 1,000 series, WAPE 0.316 (and squared error) instead of 0.202.
+    """
+    from ml.demand import recursive
+
+    return recursive.forecast(_panel(units), HORIZON, seed=SEED)
+
+
+def _panel(units: NDArray[np.float32]) -> Panel:
+    from ml.demand.panel import Panel
+    from ml.demand.periods import Periods
+
+    n, t = units.shape
+    items = np.array([f"i{k // 20}" for k in range(n)])
+    stores = np.array([f"s{k % 20}" for k in range(n)])
+    return Panel(stores, items, np.full(n, ""), Periods("weekly", 0, t, False), units)
 
 
 def _long(units: NDArray[np.float32]) -> Any:
@@ -108,7 +117,6 @@ def _child(name: str, series: int, weeks: int, answer: Connection) -> None:
         {
             "wall": wall,
             "cpu": sum(u.ru_utime + u.ru_stime for u in use),
-            "gib": max(u.ru_maxrss for u in use) / 2**20,
             "wape": float(np.abs(forecast - later).sum() / later.sum()),
         }
     )
@@ -121,13 +129,27 @@ def measure(name: str, series: int, weeks: int) -> dict[str, float]:
     process = context.Process(target=_child, args=(name, series, weeks, there))
     process.start()
     there.close()
+    tree, peak = psutil.Process(process.pid), 0
     try:
+        while not here.poll(LOOK_S):
+            peak = max(peak, _resident(tree))
         found: dict[str, float] = here.recv()
     except EOFError as e:
         raise SystemExit(f"{name} on {series} series died; its message is above") from e
     finally:
         process.join()
-    return found
+    return found | {"gib": peak / 2**30}
+
+
+def _resident(tree: psutil.Process) -> int:
+    """Bytes resident of a process and all below it."""
+    total = 0
+    try:
+        for one in (tree, *tree.children(recursive=True)):
+            total += one.memory_info().rss
+    except psutil.Error:
+        return total  # one of them has just ended
+    return total
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,7 +24,7 @@ def run(console: Console | None = None) -> dict[str, float]:
     with servers() as s:
         s.keyspace("inventorybot")
         children: dict[str, Popen[bytes]] = {}
-        for agent in ("ledger", "variance", "alert", "count"):
+        for agent in ("ledger", "variance", "alert", "stock-watch", "count"):
             (port,) = free_ports(1)
             children[f"worker {agent}"] = child = s.spawn("inventorybot", "worker", agent, metrics_port=str(port))
             wait_for(f"the {agent} worker runs", lambda port=port: metric(port, "process_open_fds") > 0, child)  # type: ignore[misc]

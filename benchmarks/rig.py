@@ -21,13 +21,12 @@ from subprocess import Popen
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from inventorybot import wiring
+from inventorybot import tether, wiring
 from inventorybot.adapters.cassandra.schema import migrate
 from inventorybot.adapters.kafka import Topics
 from inventorybot.settings import Settings, load
 from inventorybot.wire.codec import Message
 from inventorybot.wire.topics import TOPICS
-from services.local import tether
 from services.local.cassandra import Node
 from services.local.checks import free_ports
 from services.local.kafka import Broker

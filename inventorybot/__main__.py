@@ -38,7 +38,7 @@ COMMANDS: Table = {
     "api": ("services.api.cli:api", "Run the HTTP API."),
     "plan": ("ml.planning.cli:app", "Plan what to buy and where to put it, with a proof; simulate it; make a problem."),
     "planner": ("ml.planning.process:planner", "Run the planner: network plans, as asked for and every night."),
-    "jobs": ("ml.jobs.cli:app", "List the jobs, or run one: load forecasts, plan the network."),
+    "jobs": ("ml.jobs.cli:app", "Run the batch jobs: one now, or all at their times; see what ran."),
 }
 
 

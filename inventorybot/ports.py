@@ -15,6 +15,9 @@ from inventorybot.domain.counting import CountDistribution
 from inventorybot.domain.forecast import Forecast
 from inventorybot.domain.ledger import Bin, Fingerprint, LedgerRow
 from inventorybot.domain.network_plan import Flow, PlanState, PlanSummary, SitePrice
+from inventorybot.domain.restock import ItemHistory, Recommendation
+from inventorybot.domain.restock import State as RestockState
+from inventorybot.domain.stock_watch import Watch
 from inventorybot.domain.variance import Evidence
 from inventorybot.errors import BadEvent
 from inventorybot.wire.codec import Message, Record
@@ -200,6 +203,12 @@ class LevelReader(Protocol):
     async def sku_levels(self, site: str, sku: str) -> list[Level]:
         """Every slot of a SKU at a site, by bin."""
 
+    async def site_stock(self, site: str) -> dict[str, int]:
+        """Units on record of every SKU that a site has ever had, all bins together; a sum may be 0 or below."""
+
+    async def sku_stock(self, site: str, skus: Sequence[str]) -> dict[str, int]:
+        """Units of SKUs at a site, all bins together; those that never were in a bin are left out."""
+
     async def catalogue(self, kind: str, site: str = "", after: str = "", limit: int = 100) -> list[Seen]:
         """kind "site", "bin" or "sku" (of a site), by name, from the first after `after`."""
 
@@ -269,6 +278,25 @@ class ForecastStore(Protocol):
     async def of_site(self, site: str, period: int) -> list[Forecast]:
         """What a site will be asked for in a period, by SKU."""
 
+    async def of_skus(self, site: str, skus: Sequence[str], since: int) -> dict[str, list[Forecast]]:
+        """Forecasts of SKUs for the period that holds `since`, ms, and all later ones; those without any are left out.
+
+        A site's periods follow one calendar (days, weeks, months): that period is the last that begins at `since` or before.
+        """
+
+    async def made_at(self, site: str) -> int | None:
+        """When the newest forecasts of a site were made, ms; None: there are none."""
+
+
+class StockWatchStore(Protocol):
+    """What the stock-watch agent last said of each SKU at a site, by kind of anomaly."""
+
+    async def load(self, site: str, skus: Sequence[str]) -> dict[tuple[str, str], Watch]:
+        """By (SKU, kind); of those on which nothing was ever said there is none."""
+
+    async def write(self, site: str, watches: Mapping[tuple[str, str], Watch]) -> None:
+        """Store them; one of a lower `version` never overwrites a higher one."""
+
 
 class PlanStore(Protocol):
     """Network plans: how each stands, and what came out of it."""
@@ -300,6 +328,36 @@ class PlanStore(Protocol):
         self, *, state: PlanState | None = None, limit: int = 100, before: str | None = None
     ) -> AsyncIterator[PlanSummary]:
         """Those of the last year, asked for last first; `before` is the cursor of the last one had."""
+
+
+class RestockStore(Protocol):
+    """Restock recommendations, what people decided about them, and which orders are on their way."""
+
+    async def put(self, made: Sequence[Recommendation]) -> int:
+        """Store new ones. Of one site, SKU and day the one made first stays as it is; steps are never touched.
+
+        Returns: how many were not there yet.
+        """
+
+    async def find(self, recommendation_id: str) -> Recommendation | None:
+        """By id, as it stands."""
+
+    async def history(self, site: str, sku: str) -> ItemHistory:
+        """The newest recommendations of a site and SKU, newest first, as they stand, and their version."""
+
+    async def step(self, after: Recommendation, version: int) -> bool:
+        """Store the steps of one, if no step of its site and SKU was stored since `version` was read; else False."""
+
+    async def mark_sent(self, of: Recommendation, at: int) -> None:
+        """Note that the ERP's event of an approved one is acknowledged."""
+
+    async def under_way(self, site: str) -> list[Recommendation]:
+        """Those of a site that are approved and not received, by SKU and day."""
+
+    def list(
+        self, *, site: str | None = None, state: RestockState | None = None, limit: int = 100, before: str | None = None
+    ) -> AsyncIterator[Recommendation]:
+        """Those of the last year, newest day first, then by site and SKU; `before` is the cursor of the last one had."""
 
 
 class CountModel(Protocol):

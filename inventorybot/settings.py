@@ -68,7 +68,14 @@ class Settings(BaseSettings):
     )
 
     # --- Images and models
-    models: str = Field("", description="fsspec URL of the release folder; empty: the packaged release only")
+    models: str = Field(
+        "",
+        description="URL of the model registry (MLflow): sqlite:////path/models.db, https://server; empty: what ships only",
+    )
+    model_artifacts: str = Field(
+        "",
+        description="fsspec URL of the folder that releases lie in; agents fetch from nowhere else; empty: beside a sqlite file",
+    )
     model_poll_s: float = Field(5.0, gt=0, description="how often the count agent looks for a newer release")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     images_root: str = Field(
@@ -91,6 +98,44 @@ class Settings(BaseSettings):
         pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
         description="when the nightly plan is made, UTC; empty: never",
     )
+
+    # --- Batch jobs (see docs/jobs.md)
+    jobs: str = Field(
+        "build-history 00:30; check-drift 01:00; retrain-demand sun 01:15; forecast 01:45; recommend 03:30; find-suspects 04:00; "
+        "retrain-suspect sun 04:30",
+        description="what `inventorybot jobs schedule` runs when, UTC: JOB [DAYS] HH:MM [OPTIONS], separated by semicolons",
+    )
+    jobs_state: str = Field(
+        "", description="folder of what jobs ran, their logs and figures; empty: nothing is noted, and no schedule runs"
+    )
+    jobs_limit_minutes: float = Field(240.0, gt=0, le=1440, description="a scheduled run that takes longer is ended")
+    jobs_retries: int = Field(2, ge=0, le=10, description="how often a scheduled run that failed is tried again")
+    forecast_every: Literal["day", "week"] = Field("week", description="the period that demand is forecast by")
+    forecast_horizon: int = Field(8, ge=1, le=400, description="how many periods ahead demand is forecast")
+
+    # --- History
+    lake: str = Field("", description="fsspec URL of the folder that history is kept in as Parquet; empty: none is")
+    spark_master: str = Field(
+        "", description="where Spark jobs run, such as spark://host:7077; empty: as spark-submit says, else local[*]"
+    )
+    spark_jars: str = Field(
+        "", description="folder of the jars of Spark's connectors; empty: Spark fetches them when it starts"
+    )
+
+    # --- Stock against forecast (see docs/stock-watch.md)
+    cover_horizon_days: float = Field(
+        7.0, gt=0, le=366, description="how far ahead a stock-out matters: what replenishment takes"
+    )
+    stock_out_probability: float = Field(
+        0.5, gt=0, lt=1, description="of a stock-out before that from which it is raised; below half of it, resolved"
+    )
+    excess_cover_days: float = Field(
+        180.0, gt=0, le=3650, description="stock that lasts longer by the forecast is excess"
+    )
+    excess_units: int = Field(
+        10, ge=1, le=1_000_000, description="and only from so many units more than those days ask for"
+    )
+    stock_watch_poll_s: float = Field(60.0, gt=0, le=3600, description="how often newer forecasts are looked for")
 
     # --- What a time may be: one that lies outside is a clock that is wrong, not a fact
     max_future_s: int = Field(300, ge=0, description="how far ahead of arrival an event may have occurred")

@@ -38,6 +38,8 @@ _GROUPS = (
     ("Cassandra", ("cassandra",)),
     ("Images and models", ("image", "model", "device")),
     ("Network plans", ("plan_",)),
+    ("History", ("lake", "spark_")),
+    ("Batch jobs", ("jobs", "forecast_")),
     ("Costs of errors, and what is believed before looking", ("miscount", "recount", "missed", "look_")),
     ("Processes", ("",)),
 )

@@ -7,16 +7,24 @@ Trace context (W3C) travels in the events' `traceparent`: `follow` gives a deriv
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import write_to_textfile as write_figures
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
+_IDS = random.Random(secrets.randbits(256))
+"""Ids of spans need to differ, not to be secret: asking the system for each gives the processor away hundreds of times a batch."""
 CHATTY = ("faust", "mode", "aiokafka", "cassandra", "kafka", "s3fs", "botocore", "uvicorn.access")
 """Libraries whose information is of use only to their authors; their warnings are kept."""
-LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 
 EVENTS = Counter("inventorybot_events_total", "Events handled, by what they did", ["topic", "outcome"])
@@ -43,16 +51,46 @@ SCORE_SECONDS = Histogram(
 MODEL = Info("inventorybot_model", "The release of the count model in service")
 MODEL_SWAPS = Counter("inventorybot_model_swaps_total", "Newer releases found, by what came of them", ["outcome"])
 GPU_MEMORY = Gauge("inventorybot_gpu_memory_bytes", "GPU memory allocated by this process")
+STOCK_LOOKS = Counter("inventorybot_stock_looks_total", "SKUs at sites held against their forecast", ["cause"])
 ANOMALIES = Counter("inventorybot_anomaly_steps_total", "Steps in the lives of anomalies", ["kind", "action"])
 PLANS = Counter("inventorybot_plans_total", "Network plans, by how they ended", ["state"])
 PLAN_SECONDS = Histogram("inventorybot_plan_seconds", "Time to solve a network plan", buckets=LATENCY_S)
 PLAN_GAP = Gauge("inventorybot_plan_gap", "Relative gap of the newest network plan between its value and its bound")
 PLAN_AGE = Gauge("inventorybot_plan_age_seconds", "Since the newest network plan was made; NaN: there is none")
+RESTOCK = Counter("inventorybot_restock_steps_total", "What people did about restock recommendations", ["action"])
 REQUESTS = Histogram(
     "inventorybot_http_seconds", "Time to answer a request", ["method", "route", "status"], buckets=LATENCY_S
 )
 SUBSCRIBERS = Gauge("inventorybot_live_subscribers", "Live streams open now")
 BUILD = Info("inventorybot_build", "The release that runs")
+JOB_RUNS = Counter("inventorybot_job_runs_total", "Scheduled runs of jobs, by how they ended", ["job", "result"])
+JOB_SECONDS = Gauge("inventorybot_job_seconds", "How long the newest run of a job took", ["job"])
+JOB_SUCCESS = Gauge("inventorybot_job_success_time_seconds", "When a job last went well, Unix time; 0: never", ["job"])
+JOB_NEXT = Gauge("inventorybot_job_next_time_seconds", "When a job is due next, Unix time", ["job"])
+
+FIGURES = CollectorRegistry()
+"""What a job measures and hands over when it ends; each has labels, so that a job that measures it not says nothing of it."""
+DRIFT = Gauge(
+    "inventorybot_demand_drift",
+    "What has changed since the demand model in service was trained, 1 being the limit",
+    ["figure", "segment"],
+    registry=FIGURES,
+)
+DRIFT_VALUE = Gauge(
+    "inventorybot_demand_drift_value", "The same figures in their own units", ["figure", "segment"], registry=FIGURES
+)
+DRIFTED = Gauge(
+    "inventorybot_demand_drifted",
+    "1 where the newest look found that the model must be retrained",
+    ["kind"],
+    registry=FIGURES,
+)
+HELD_OUT = Gauge(
+    "inventorybot_demand_held_out",
+    "Figures of the newest retrain on held-back periods, of the new release and the one in service",
+    ["release", "figure"],
+    registry=FIGURES,
+)
 
 
 def configure_logging(level: str = "info", **bound: str) -> None:
@@ -101,7 +139,43 @@ def serve_metrics(port: int, host: str = "127.0.0.1") -> None:
         start_http_server(port, host)
 
 
+def hand_over(path: Path) -> None:
+    """Write what this job has measured (`FIGURES`) for another process to serve; nothing was: an earlier file stays."""
+    if any(family.samples for family in FIGURES.collect()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_figures(str(path), FIGURES)
+
+
+def serve_handed_over(folder: Path) -> None:
+    """Serve what jobs have handed over in `folder` (NAME.prom) with the metrics of this process."""
+    REGISTRY.register(_HandedOver(folder))
+
+
+class _HandedOver:
+    """A collector that reads the files anew at every look."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there will be is not known beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Families of all files, one of a name."""
+        found: dict[str, Metric] = {}
+        for path in sorted(self._folder.glob("*.prom")):
+            try:
+                families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):  # a damaged file must not take the metrics of this process with it
+                continue
+            for family in families:
+                whole = found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                whole.samples += family.samples
+        yield from found.values()
+
+
 def follow(traceparent: str | None) -> str:
     """The traceparent of an event that follows from another: same trace, a span of its own (W3C Trace Context 1.0)."""
-    trace = traceparent.split("-")[1] if traceparent else secrets.token_hex(16)
-    return f"00-{trace}-{secrets.token_hex(8)}-01"
+    trace = traceparent.split("-")[1] if traceparent else f"{_IDS.getrandbits(128):032x}"
+    return f"00-{trace}-{_IDS.getrandbits(64):016x}-01"

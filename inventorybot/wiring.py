@@ -5,6 +5,7 @@ In: `Settings`. Out: connected adapters. streaming/app.py and services/api/cli.p
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from pathlib import Path
@@ -13,12 +14,18 @@ from typing import Any
 from inventorybot.adapters.blobs import Blobs
 from inventorybot.adapters.cassandra.session import Database
 from inventorybot.adapters.kafka import KafkaPublisher
+from inventorybot.adapters.kafka_log import KafkaLog
+from inventorybot.adapters.registry import InService, ModelRegistry, artifacts_beside
+from inventorybot.adapters.registry_news import ModelNews, announcement
+from inventorybot.clock import now_ms
 from inventorybot.errors import TryLater
 from inventorybot.settings import Settings
 from inventorybot.wire.codec import TimeLimits
 
 START_LIMIT_S = 60.0
 """How long a process waits at its start for a part that is still starting itself."""
+ANNOUNCE_TIMEOUT_S = 5.0
+"""The alias has moved already: whoever promotes must hear soon that the broker is away."""
 
 
 def kafka_config(settings: Settings) -> dict[str, Any]:
@@ -83,3 +90,60 @@ def blobs(settings: Settings) -> Blobs:
 def time_limits(settings: Settings) -> TimeLimits:
     """What a time may be."""
     return TimeLimits(settings.max_future_s * 1000, settings.max_age_days * 86_400_000)
+
+
+def registry(settings: Settings) -> ModelRegistry:
+    """The registry of record: for who trains, promotes and looks. Agents hear `model_news` instead."""
+    return ModelRegistry(settings.models or None, settings.model_artifacts or None)
+
+
+def model_news(settings: Settings) -> ModelNews:
+    """What running agents hear of the registry."""
+    root = settings.model_artifacts or artifacts_beside(settings.models)
+    return ModelNews(KafkaLog(kafka_config(settings)), root)
+
+
+async def put_in_service(
+    settings: Settings, name: str, version: str, *, even_if_worse: bool = False, in_service_value: float | None = None
+) -> str:
+    """Promotes a release that is in the registry, and tells running agents; see `ModelRegistry.promote`.
+
+    Returns: what was compared. Raises: SetupError: it is refused. TryLater: the registry does not answer; or it is
+        promoted, but the agents could not be told: the same call again tells them.
+    """
+    held = registry(settings)
+    verdict = await asyncio.to_thread(
+        held.promote, name, version, even_if_worse=even_if_worse, in_service_value=in_service_value
+    )
+    await announce_model(settings, name, held)
+    return verdict
+
+
+async def roll_back(settings: Settings, name: str) -> str:
+    """Puts back in service what was so before, and tells running agents. Returns: its version. Raises: as above."""
+    held = registry(settings)
+    version = await asyncio.to_thread(held.rollback, name)
+    await announce_model(settings, name, held)
+    return version
+
+
+async def announce_model(settings: Settings, name: str, held: ModelRegistry | None = None) -> InService:
+    """Tells running agents what is in service, until that is what the registry says: another may be promoting, too.
+
+    Raises: SetupError: nothing is in service. TryLater.
+    """
+    held = held or registry(settings)
+    it = await asyncio.to_thread(held.in_service, name)
+    try:
+        async with publisher(settings, ANNOUNCE_TIMEOUT_S) as out:
+            while True:
+                await out.publish([announcement(it, now_ms())])
+                told, it = it, await asyncio.to_thread(held.in_service, name)
+                if it == told:
+                    return it
+    except TryLater as e:
+        raise TryLater(
+            e.part,
+            f"{name} {it.version} is in service in the registry, but running agents have not heard of it "
+            f"({e.reason}); `inventorybot models announce {name}` tells them",
+        ) from e

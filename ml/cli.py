@@ -22,6 +22,7 @@ EVALUATE: Table = {
     "count": ("ml.vision.cli:evaluate_count", "Measure the count model beside guesses that need no picture."),
     "demand": ("ml.demand.cli:evaluate_demand", "Measure the demand forecasts on weeks held back."),
     "anomaly": ("ml.anomaly.cli:evaluate_anomaly", "Measure the detector of suspect records beside simpler ones."),
+    "restock": ("ml.restock.cli:evaluate_restock", "Try the restock policy on demand held back, beside fixed (s, S)."),
 }
 
 train = typer.Typer(cls=group(TRAIN), add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")

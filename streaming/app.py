@@ -7,6 +7,7 @@ function imports what only it needs: a ledger worker never loads torch.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import tempfile
 import time
@@ -16,8 +17,9 @@ from typing import Any
 
 import faust
 from aiokafka.partitioner import murmur2
+from faust.exceptions import ConsumerNotStarted
 
-from inventorybot import wiring
+from inventorybot import telemetry, wiring
 from inventorybot.adapters.cassandra.dead_letters import CassandraDeadLetters
 from inventorybot.adapters.cassandra.ledger import CassandraLedger
 from inventorybot.adapters.cassandra.schema import epoch_of
@@ -27,13 +29,17 @@ from inventorybot.clock import now_ms
 from inventorybot.settings import Settings
 from inventorybot.wire import topics
 from inventorybot.wire.topics import Topic
-from streaming.harness import BUFFERED_CHUNKS, Agent, Harness, Transport, calm_collector
+from streaming.harness import BUFFERED_CHUNKS, FAILED, UNFORESEEN, Agent, Harness, Transport, calm_collector
 
 COMMIT_EVERY_S = 1.0
 """What a killed worker's successor does again: a second of events."""
 HEARTBEAT_S = 3.0
+WATCHED, WATCH_LINGER_S = 8192, 0.5
+"""What runs out in days need not be seen within milliseconds: many changes of a SKU are one look at it."""
 MAX_POLL_S = 600.0
 """A worker that waits for a database keeps its partitions this long: nobody else could do better."""
+
+log = telemetry.log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,16 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One stream of a worker: the topic, how its agent is made, and the most events one of its batches takes."""
+    """One stream of a worker: the topic, how its agent is made, and the most events one of its batches takes.
+
+    Args:
+        linger_s: how long its batches wait for company; None: as the settings say.
+    """
 
     topic: Topic
     make: Callable[[Parts], Agent]
     size: Callable[[Settings], int]
+    linger_s: float | None = None
 
 
 def _ledger(p: Parts) -> Agent:
@@ -68,14 +79,14 @@ def _ledger(p: Parts) -> Agent:
 
 def _count(p: Parts) -> Agent:
     from inventorybot.adapters.count_model import load
-    from inventorybot.adapters.registry import ModelRegistry
+    from inventorybot.adapters.registry_news import shipped
     from streaming.agents.count import CountAgent, Serving
 
     s = p.settings
-    registry = ModelRegistry(s.models or None)
+    news = wiring.model_news(s)
     serving = Serving(
-        lambda: registry.current("count"), lambda release: load(release.path, s.device), poll_s=s.model_poll_s,
-        clock=time.monotonic,
+        lambda: news.current("count"), lambda release: load(news.fetch(release).path, s.device), poll_s=s.model_poll_s,
+        clock=time.monotonic, spare=shipped("count"),
     )  # fmt: skip
     asyncio.run(serving.model())  # loaded before the first picture comes, not when it waits
     return CountAgent(serving, wiring.blobs(s), p.publisher, p.dead_letters, limits=wiring.time_limits(s), now=now_ms)
@@ -110,6 +121,22 @@ def _alert(p: Parts) -> Agent:
     return AlertAgent(CassandraAnomalies(p.database), p.dead_letters, epoch=p.epoch)
 
 
+def _stock_watch(p: Parts) -> Agent:
+    from inventorybot.adapters.cassandra.anomalies import CassandraAnomalies
+    from inventorybot.adapters.cassandra.forecasts import CassandraForecasts
+    from inventorybot.adapters.cassandra.stock_watch import CassandraStockWatch
+    from inventorybot.domain.stock_watch import WatchRules
+    from streaming.agents.stock_watch import StockWatchAgent
+
+    s = p.settings
+    rules = WatchRules(s.cover_horizon_days, s.stock_out_probability, s.excess_cover_days, s.excess_units)
+    return StockWatchAgent(
+        CassandraLedger(p.database), CassandraForecasts(p.database), CassandraStockWatch(p.database),
+        CassandraAnomalies(p.database), p.publisher, p.dead_letters, rules=rules, partitions=p.partitions, now=now_ms,
+        poll_s=s.stock_watch_poll_s,
+    )  # fmt: skip
+
+
 def _events(settings: Settings) -> int:
     return settings.batch_events
 
@@ -119,6 +146,7 @@ AGENTS: dict[str, tuple[Spec, ...]] = {
     "count": (Spec(topics.BIN_IMAGES, _count, lambda s: s.batch_images),),
     "variance": (Spec(topics.BIN_COUNTS, _variance, _events), Spec(topics.LEVELS, _settle, _events)),
     "alert": (Spec(topics.ANOMALIES, _alert, _events),),
+    "stock-watch": (Spec(topics.LEVELS, _stock_watch, lambda s: WATCHED, WATCH_LINGER_S),),
 }
 """What each worker runs. A worker's streams share its consumer group, and with it its partitions."""
 
@@ -161,13 +189,14 @@ def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
     )
     app.transport = Transport(app.conf.broker, app, loop=app.loop)
     for spec, agent in zip(specs, agents, strict=True):
-        harness = Harness(
-            agent, size=spec.size(settings), linger_s=settings.linger_ms / 1000, retry_limit_s=settings.retry_limit_s
-        )
+        linger_s = settings.linger_ms / 1000 if spec.linger_s is None else spec.linger_s
+        harness = Harness(agent, size=spec.size(settings), linger_s=linger_s, retry_limit_s=settings.retry_limit_s)
         source = app.topic(
             spec.topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
         app.agent(source, name=agent.name, concurrency=1)(_stream(harness))
+        if hasattr(agent, "beside"):
+            app.task(_beside(app, spec.topic.name, agent))
     return app
 
 
@@ -177,6 +206,29 @@ def _stream(harness: Harness) -> Callable[[Any], Coroutine[Any, Any, None]]:
         await harness.run(stream)
 
     return run
+
+
+def _beside(app: faust.App, topic: str, agent: Any) -> Callable[[], Coroutine[Any, Any, None]]:
+    """What an agent does beside its stream, with the partitions of it that this worker holds."""
+
+    async def run() -> None:
+        try:
+            await agent.beside(lambda: held(app, topic))
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # a worker that does half its work looks well, and is not
+            log.exception(UNFORESEEN, agent=agent.name)
+            os._exit(FAILED)
+
+    return run
+
+
+def held(app: faust.App, topic: str) -> set[int]:
+    """The partitions of a topic that this worker holds now."""
+    try:
+        return {place.partition for place in app.consumer.assignment() if place.topic == topic}
+    except ConsumerNotStarted:
+        return set()
 
 
 def _credentials(settings: Settings) -> Any:

@@ -12,7 +12,7 @@ from inventorybot.settings import load
 from streaming import app as root
 
 
-def worker(agent: Annotated[str, typer.Argument(help="ledger, count, variance or alert")]) -> None:
+def worker(agent: Annotated[str, typer.Argument(help="ledger, count, variance, alert or stock-watch")]) -> None:
     """Run one agent. Several workers of one agent share its partitions; at most one works on a partition at a time."""
     if agent not in root.AGENTS:
         raise typer.BadParameter(f"there is no agent {agent!r}; choose one of {', '.join(root.AGENTS)}")

@@ -20,6 +20,7 @@ from inventorybot.adapters.memory.evidence import MemoryEvidence
 from inventorybot.adapters.memory.ledger import MemoryLedger
 from inventorybot.adapters.memory.log import MemoryLog
 from inventorybot.adapters.memory.plans import MemoryPlans
+from inventorybot.adapters.memory.restock import MemoryRestock
 from inventorybot.domain.alerts import Knowledge, Step, advance
 from inventorybot.domain.events import Kind, Movement
 from inventorybot.domain.ledger import Bin, LedgerRow, apply
@@ -67,6 +68,7 @@ class World:
     anomalies: MemoryAnomalies = field(default_factory=MemoryAnomalies)
     evidence: MemoryEvidence = field(default_factory=MemoryEvidence)
     plans: MemoryPlans = field(default_factory=MemoryPlans)
+    restock: MemoryRestock = field(default_factory=lambda: MemoryRestock(lambda: NOW))
     letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
     blobs: FakeBlobs = field(default_factory=FakeBlobs)
     limits: Limits = field(default_factory=lambda: Limits(fold_wait_s=1.0, check_s=1.0, heartbeat_s=0.2))
@@ -76,7 +78,7 @@ class World:
         ids = iter(f"step-{n}" for n in range(1_000_000))
         checks = {"kafka": lambda: self.log.bounds(ANOMALIES.name), "cassandra": lambda: self.ledger.catalogue("site")}
         return Parts(
-            self.log, self.log, self.ledger, self.anomalies, self.evidence, self.plans, self.letters, self.blobs,
+            self.log, self.log, self.ledger, self.anomalies, self.evidence, self.plans, self.restock, self.letters, self.blobs,
             checks, TimeLimits(), self.limits, lambda: NOW, lambda: next(ids),
         )  # fmt: skip
 

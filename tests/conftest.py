@@ -13,10 +13,12 @@ The servers are shared: use topics and keyspaces of your own (`unique_name`), an
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +27,9 @@ from inventorybot.adapters.cassandra.session import Database
 from services.local.cassandra import Node
 from services.local.checks import free_ports
 from services.local.kafka import Broker
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,6 +40,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped in CI: {report.longrepr}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spark leaves the socket of a `collect` to be closed by Python; elsewhere that is an error."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +96,31 @@ def schema(cassandra: Node) -> Iterator[Schema]:
     migrate(database, "contract", datacenter="datacenter1", replication=1)
     yield Schema(database, "contract")
     database.close()
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One Spark for all tests, on this machine, with the connectors; `cassandra` and `kafka` are told to it by each read."""
+    from inventorybot.settings import load  # only here: Spark takes half a second to import, and few tests need it
+    from ml.history.session import spark_session
+    from services.local.jars import classpath
+
+    settings = load({"INVENTORYBOT_SPARK_JARS": str(classpath("spark")[0].parent)})
+    with spark_session("tests", settings, connectors=True) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model registry with its tables and nothing in them: MLflow needs seconds to create them, a copy is there at once."""
+    from mlflow.tracking import MlflowClient  # only here: it takes seconds to import, and few tests need it
+
+    file = tmp_path_factory.mktemp("registry") / "registry.db"
+    MlflowClient(f"sqlite:///{file}", f"sqlite:///{file}").search_registered_models(max_results=1)
+    return file
+
+
+@pytest.fixture
+def registry_url(empty_registry: Path, tmp_path: Path) -> str:
+    """The URL of a model registry of this test alone; releases lie beside its file."""
+    return f"sqlite:///{shutil.copy(empty_registry, tmp_path / 'registry.db')}"

@@ -28,11 +28,19 @@ LIVE = frozenset({Status.OPEN, Status.ACKNOWLEDGED})
 BY_AGENTS = frozenset({"raised", "updated", "resolved"})
 _MUST_SAY = {"acknowledged": "actor", "assigned": "assignee", "closed": "reason"}
 BY_PEOPLE = frozenset(_MUST_SAY)
+OF_A_BIN = frozenset({"bin-variance", "negative-on-hand"})
+"""Kinds that are about one bin."""
+OF_A_SKU = frozenset({"projected-stock-out", "excess-stock", "suspect-record", "implausible-forecast"})
+"""Kinds that are about a SKU at a whole site: they name no bin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What the newest evidence says. `p` is the last picture's count; `estimate` is drawn from all of them."""
+    """What the newest evidence says. `p` is the last picture's count; `estimate` is drawn from all of them.
+
+    Of a SKU at a site: `recorded` is the sum of its slots; `days_of_cover` how long that lasts; `expected_at` when it is
+    expected to be gone, ms; `model` whose forecast or opinion it is, name@version.
+    """
 
     probability: float | None = None
     recorded: int | None = None
@@ -44,11 +52,19 @@ class Knowledge:
     image_url: str | None = None
     model: str | None = None
     why: str | None = None
+    days_of_cover: float | None = None
+    expected_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step in an anomaly's life. Args: at: when, ms. actor: the person, for steps that people take."""
+    """One step in an anomaly's life.
+
+    Args:
+        at: when, ms.
+        bin: None for the kinds that are about a SKU at a whole site.
+        actor: the person, for steps that people take.
+    """
 
     event_id: str
     anomaly_id: str
@@ -56,7 +72,7 @@ class Step:
     action: str
     at: int
     site: str
-    bin: str
+    bin: str | None
     sku: str | None = None
     knowledge: Knowledge = Knowledge()
     actor: str | None = None
@@ -76,7 +92,7 @@ class Anomaly:
     id: str
     kind: str
     site: str
-    bin: str
+    bin: str | None
     sku: str | None
     status: Status
     raised_at: int
@@ -105,9 +121,29 @@ class Anomaly:
         return all(want is None or want == have for want, have in asked)
 
 
-def anomaly_id(kind: str, site: str, bin_id: str, opened_by: str) -> str:
-    """The same disagreement, found again after a crash, has the same id. `opened_by`: tells it from its successors."""
-    return str(uuid.uuid5(_NAMESPACE, "\x1f".join((kind, site, bin_id, opened_by))))
+def anomaly_id(kind: str, site: str, spot: str, opened_by: str) -> str:
+    """The same disagreement, found again after a crash, has the same id. `opened_by`: tells it from its successors.
+
+    Args:
+        spot: where in the site (`spot_of`).
+    """
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join((kind, site, spot, opened_by))))
+
+
+def spot_of(bin_id: str | None, sku: str | None) -> str:
+    """Where in its site an anomaly is: the bin or, for a SKU at the whole site, "/SKU". No bin's name holds a slash."""
+    return f"/{sku or ''}" if bin_id is None else bin_id
+
+
+def check_spot(kind: str, bin_id: str | None, sku: str | None) -> None:
+    """Raises: BadEvent: a kind about a bin names none, or one about a SKU at a site names no SKU, or a bin."""
+    if kind in OF_A_BIN and bin_id is None:
+        raise BadEvent(Code.MISSING_FIELD, "/data/bin", f"an anomaly of kind {kind} is about a bin: bin is missing")
+    if kind in OF_A_SKU and sku is None:
+        raise BadEvent(Code.MISSING_FIELD, "/data/sku", f"an anomaly of kind {kind} is about a SKU: sku is missing")
+    if kind in OF_A_SKU and bin_id is not None:
+        reason = f"an anomaly of kind {kind} is about the whole site: it must not name a bin"
+        raise BadEvent(Code.CONTRADICTION, "/data/bin", reason)
 
 
 def place(cursor: str) -> tuple[int, str]:
@@ -150,9 +186,9 @@ def _check_person(anomaly: Anomaly | None, step: Step) -> None:
     if anomaly is None:
         reason = f"there is no anomaly {step.anomaly_id} to be {step.action}"
         raise BadEvent(Code.CONTRADICTION, "/data/anomaly_id", reason)
-    if (step.site, step.bin) != (anomaly.site, anomaly.bin):
-        reason = f"anomaly {anomaly.id} is of {anomaly.site}/{anomaly.bin}, not of {step.site}/{step.bin}"
-        raise BadEvent(Code.CONTRADICTION, "/data/bin", reason)
+    said, known = (f"{x.site}/{spot_of(x.bin, x.sku)}" for x in (step, anomaly))
+    if said != known:
+        raise BadEvent(Code.CONTRADICTION, "/data/bin", f"anomaly {anomaly.id} is of {known}, not of {said}")
     if not anomaly.live and step.action != str(anomaly.status):
         reason = f"anomaly {anomaly.id} is {anomaly.status}; it can no longer be {step.action}"
         raise BadEvent(Code.CONTRADICTION, "/data/action", reason)

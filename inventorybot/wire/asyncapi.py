@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from inventorybot import __version__
+from inventorybot.domain.alerts import OF_A_BIN, OF_A_SKU
 from inventorybot.generated import write_or_check
 from inventorybot.wire import schemas
 from inventorybot.wire.codec import MAX_ID, MAX_SOURCE, MAX_TRANSFER_ID, rfc3339
@@ -31,14 +32,24 @@ OUTSIDE = frozenset({"upstream systems", "robots", "subscribers"})
 _KEYS = {
     "site/bin": "^[^/]+/[^/]+$",
     "site/bin/SKU": "^[^/]+/[^/]+/.+$",
+    "site/bin or site//SKU": "^[^/]+/([^/]+|/.+)$",
     "model name": "^.+$",
     "plan": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    "site/SKU": "^[^/]+/.+$",
     "as the original's": "",
 }
 _ONE_IMAGE = [
     {"required": ["image"], "properties": {"image": {"type": "string"}}},
     {"required": ["image_url"], "properties": {"image_url": {"type": "string"}}},
 ]
+_SPOT = [
+    {"if": {"properties": {"kind": {"enum": sorted(kinds)}}}, "then": rule}
+    for kinds, rule in (
+        (OF_A_BIN, {"required": ["bin"], "properties": {"bin": {"type": "string"}}}),
+        (OF_A_SKU, {"required": ["sku"], "properties": {"sku": {"type": "string"}, "bin": {"type": "null"}}}),
+    )
+]
+"""What an anomaly of each kind must name."""
 TRANSFER_IN = "inventorybot.movement.transfer-in.v1"
 DEAD_LETTER = "dead-letter"
 DEAD_LETTER_HEADERS: dict[str, str] = {
@@ -61,6 +72,7 @@ def data_schemas(ref_template: str = "#/components/schemas/{name}") -> dict[str,
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"])
     found["BinImageData"]["oneOf"] = _ONE_IMAGE
+    found["AnomalyData"]["allOf"] = _SPOT
     return found
 
 

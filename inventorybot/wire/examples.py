@@ -90,6 +90,17 @@ def _anomaly(action: Action) -> AnomalyData:
     return AnomalyData(**base, **slot, **by_people.get(action, by_agents))
 
 
+def _stock_out() -> Example:
+    data = AnomalyData(
+        anomaly_id="7c0d5b1e-94c6-5a3e-8f0e-2b8d0a7e6f11", kind="projected-stock-out", action="raised", site="BER1",
+        sku="B00EXAMPLE", probability=0.9, recorded=4, days_of_cover=1.5,
+        expected_at=datetime(2026, 11, 22, 18, 37, tzinfo=UTC), model=ModelRef(name="demand", version="2026.11.1"),
+        why="4 on hand; 2.7 a day are expected",
+    )  # fmt: skip
+    name = "projected-stock-out"
+    return Example(name, "stock is expected to run out", "step-stock-out", "inventorybot/stock-watch", START, data)
+
+
 def _others() -> dict[str, list[Example]]:
     at = START + 3_600_000
     bin_only: dict[str, Any] = {"site": "BER1", "bin": "P-3-A12"}
@@ -115,7 +126,16 @@ def _others() -> dict[str, list[Example]]:
     failed = schemas.PlanData(
         plan_id="what-if-8", state="failed", by="kim", reason="there is no site BER9 in the network"
     )
-    released = schemas.ModelReleasedData(name="bin-count", version="2026.11.1", sha256="0" * 64, previous="2026.10.2")
+    order = schemas.RestockOrderData(
+        recommendation_id="0b9a2d5e-6c1f-5d43-9a6e-3f1c2b7d8e90", site="BER1", sku="B00EXAMPLE", quantity=24, recommended=18,
+        pack=6, by="kim", note="the fair is next week",
+        why="4 on hand + 0 on order = 4; the position is below the reorder point 16: order up to 20, 20 - 4 = 16; "
+        "with whole packs of 6 18.",
+    )  # fmt: skip
+    released = schemas.ModelReleasedData(
+        name="count", version="2026.11.1", sha256="0" * 64, previous="2026.10.2",
+        url="s3://models/count/2026.11.1-000000000000",
+    )  # fmt: skip
     return {
         schemas.BIN_IMAGE: [
             Example("inline", "a picture of the bin, with the event", "img-76", "robot-17", at, inline),
@@ -131,6 +151,16 @@ def _others() -> dict[str, list[Example]]:
         schemas.PLAN_REQUESTED: [
             Example("what-if", "what if BER1 had 400 m³ more from the third period on?", "what-if-7", "wms", at, asked),
             Example("loss", "what if BER1 were lost for two periods, as things stand?", "what-if-8", "wms", at, lost),
+        ],
+        schemas.RESTOCK_ORDERED: [
+            Example(
+                "ordered",
+                "24 units are to be ordered",
+                "0b9a2d5e-6c1f-5d43-9a6e-3f1c2b7d8e90",
+                "inventorybot/api",
+                at,
+                order,
+            )
         ],
         schemas.PLAN_MADE: [
             Example("ready", "the plan is there", "what-if-7:ready", "inventorybot/planner", at, made),
@@ -151,4 +181,5 @@ EXAMPLES: dict[str, list[Example]] = (
         for number, action in enumerate(schemas.ACTIONS)
     }
 )
+EXAMPLES[anomaly_type("raised")].append(_stock_out())
 """By event type; at least one each."""

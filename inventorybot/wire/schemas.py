@@ -42,6 +42,7 @@ Change = Annotated[
 Found = Annotated[int, Meta(ge=0, le=MAX_UNITS, description="whole units found, absolute", examples=[4])]
 Note = Annotated[str, Meta(max_length=500, pattern=_TEXT, description="why, in words")]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
 Distribution = Annotated[list[Probability], Meta(min_length=MAX_COUNT + 1, max_length=MAX_COUNT + 1)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256, pattern=_TEXT)]
 
@@ -141,7 +142,9 @@ class LevelData(Struct, frozen=True, kw_only=True):
     counted_at: datetime | None = None
 
 
-AnomalyKind = Literal["bin-variance", "negative-on-hand"]
+AnomalyKind = Literal[
+    "bin-variance", "negative-on-hand", "projected-stock-out", "excess-stock", "suspect-record", "implausible-forecast"
+]
 Action = Literal["raised", "updated", "resolved", "acknowledged", "assigned", "closed"]
 CloseReason = Literal["record-corrected", "record-right", "duplicate", "other"]
 
@@ -149,20 +152,24 @@ CloseReason = Literal["record-corrected", "record-right", "duplicate", "other"]
 class AnomalyData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step in the life of an anomaly. Agents raise, update and resolve; people acknowledge, assign and close.
 
-    Raised and updated carry what is known now: the probability that the record is wrong, the record, the evidence.
+    Raised and updated carry what is known now: the probability that the record is wrong (projected-stock-out: that stock
+    runs out before the horizon), the record, the evidence. bin-variance and negative-on-hand are about a bin; the other
+    kinds are about a SKU at the whole site: they have no bin, and `recorded` is the sum of its slots.
     """
 
     anomaly_id: Identifier
     kind: AnomalyKind
     action: Action
     site: Site
-    bin: BinId
+    bin: BinId | None = None
     sku: Sku | None = None
     probability: Probability | None = None
     recorded: int | None = None
-    estimate: Annotated[int | None, Meta(description="most probable units in the bin, all evidence taken together")] = (
-        None
-    )
+    estimate: Annotated[int | None, Meta(description="most probable units there, all evidence taken together")] = None
+    days_of_cover: Annotated[
+        NotNegative | None, Meta(description="days until what is recorded is expected to be gone, by the forecast")
+    ] = None
+    expected_at: Annotated[datetime | None, Meta(description="when the stock is expected to be gone")] = None
     looks: int | None = None
     p: Distribution | None = None
     image_id: str | None = None
@@ -181,8 +188,15 @@ class ModelReleasedData(Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
-    sha256: str
-    previous: str | UnsetType = UNSET
+    sha256: Annotated[
+        str, Meta(description="of card.json, which names the hash of every other file; empty without `url`")
+    ]
+    previous: Annotated[
+        str | UnsetType, Meta(description="in service before; left out: what ships with the product")
+    ] = UNSET
+    url: Annotated[str | UnsetType, Meta(description="where its files lie; left out: it ships with the product")] = (
+        UNSET
+    )
 
 
 PlanId = Annotated[
@@ -243,6 +257,20 @@ class PlanData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float | None = None
 
 
+class RestockOrderData(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A restock recommendation was approved: units that the ERP shall order. One event id is one order, however often it arrives."""
+
+    recommendation_id: Identifier
+    site: Site
+    sku: Sku
+    quantity: Annotated[int, Meta(ge=1, le=MAX_UNITS, description="whole units to order")]
+    recommended: Annotated[int, Meta(ge=1, description="units that were recommended, before a person changed them")]
+    pack: Annotated[int, Meta(ge=1, description="units a pack; quantity is whole packs")]
+    by: Person
+    note: Note | None = None
+    why: Annotated[str, Meta(max_length=4000, description="the arithmetic, in words")]
+
+
 MOVEMENT = "inventorybot.movement."
 BIN_IMAGE = "inventorybot.bin-image.captured.v1"
 BIN_COUNT = "inventorybot.bin-count.estimated.v1"
@@ -251,6 +279,7 @@ ANOMALY = "inventorybot.anomaly."
 MODEL_RELEASED = "inventorybot.model.released.v1"
 PLAN_REQUESTED = "inventorybot.plan.requested.v1"
 PLAN_MADE = "inventorybot.plan.made.v1"
+RESTOCK_ORDERED = "inventorybot.restock.ordered.v1"
 
 
 def movement_type(kind: Kind) -> str:
@@ -280,7 +309,7 @@ DATA: dict[str, type[Struct]] = (
     {name: data for name, (_, data) in MOVEMENTS.items()}
     | {BIN_IMAGE: BinImageData, BIN_COUNT: BinCountData, LEVEL: LevelData, MODEL_RELEASED: ModelReleasedData}
     | {anomaly_type(a): AnomalyData for a in ACTIONS}
-    | {PLAN_REQUESTED: PlanRequestData, PLAN_MADE: PlanData}
+    | {PLAN_REQUESTED: PlanRequestData, PLAN_MADE: PlanData, RESTOCK_ORDERED: RestockOrderData}
 )
 """Every event type there is, with its data."""
 
@@ -289,6 +318,7 @@ TOPIC_OF: dict[str, str] = (
     | {BIN_IMAGE: "inventory.bin-images", BIN_COUNT: "inventory.bin-counts", LEVEL: "inventory.levels"}
     | {MODEL_RELEASED: "inventory.models", PLAN_REQUESTED: "inventory.plan-requests", PLAN_MADE: "inventory.plans"}
     | {anomaly_type(a): "inventory.anomalies" for a in ACTIONS}
+    | {RESTOCK_ORDERED: "inventory.restock-orders"}
 )
 
 PUBLISHABLE = frozenset(MOVEMENTS) - {movement_type(Kind.TRANSFER_IN)} | {BIN_IMAGE}

@@ -51,18 +51,19 @@ BIN_IMAGES = Topic(
     retention_ms=7 * DAY_MS, max_bytes=1_400_000,
 )  # fmt: skip
 LEVELS = Topic(
-    "inventory.levels", "site/bin/SKU", "the level of a slot after a change", ("ledger",), ("settle", "subscribers"),
+    "inventory.levels", "site/bin/SKU", "the level of a slot after a change", ("ledger",), ("settle", "stock-watch", "subscribers"),
     retention_ms=None, compact=True,
 )  # fmt: skip
 BIN_COUNTS = Topic(
     "inventory.bin-counts", "site/bin", "how many items a picture shows, as a distribution", ("count",), ("variance",)
 )
 ANOMALIES = Topic(
-    "inventory.anomalies", "site/bin", "the life of every anomaly: raised, updated, acknowledged, …, closed",
-    ("variance", "settle", "ledger", "API"), ("alert", "live stream", "subscribers"), retention_ms=90 * DAY_MS, partitions=3,
+    "inventory.anomalies", "site/bin or site//SKU", "the life of every anomaly: raised, updated, acknowledged, …, closed",
+    ("variance", "settle", "stock-watch", "find-suspects", "ledger", "API"), ("alert", "live stream", "subscribers"),
+    retention_ms=90 * DAY_MS, partitions=3,
 )  # fmt: skip
 MODELS = Topic(
-    "inventory.models", "model name", "a release became the one in service", ("models promote",), ("subscribers",),
+    "inventory.models", "model name", "a release became the one in service", ("models promote",), ("count", "subscribers"),
     retention_ms=None, compact=True, partitions=1,
 )  # fmt: skip
 PLAN_REQUESTS = Topic(
@@ -73,9 +74,24 @@ PLANS = Topic(
     "inventory.plans", "plan", "a network plan is ready, or has failed", ("planner",), ("subscribers",),
     retention_ms=90 * DAY_MS, partitions=1,
 )  # fmt: skip
+RESTOCK_ORDERS = Topic(
+    "inventory.restock-orders", "site/SKU", "a restock recommendation was approved: order it", ("API", "recommend"), ("subscribers",),
+    retention_ms=90 * DAY_MS, partitions=3,
+)  # fmt: skip
 DEAD_LETTERS = Topic(
     "inventory.dead-letters", "as the original's", "what can never be processed: the original bytes, and why",
     ("every agent",), ("dead-letters",), max_bytes=1_450_000, partitions=1,
 )  # fmt: skip
 
-TOPICS = (UPDATES, BIN_IMAGES, LEVELS, BIN_COUNTS, ANOMALIES, MODELS, PLAN_REQUESTS, PLANS, DEAD_LETTERS)
+TOPICS = (
+    UPDATES,
+    BIN_IMAGES,
+    LEVELS,
+    BIN_COUNTS,
+    ANOMALIES,
+    MODELS,
+    PLAN_REQUESTS,
+    PLANS,
+    RESTOCK_ORDERS,
+    DEAD_LETTERS,
+)

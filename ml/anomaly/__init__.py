@@ -8,5 +8,7 @@ model.py      the detector: trees, calibration, units, reasons      train.py    
 baselines.py  what it is measured beside                            alarms.py     from scores to alarms and what they were worth
 evaluate.py   figures with intervals                                report.py     the HTML page
 explain.py    a suspect record in words                             absurd.py     predictions that cannot be true
+daily.py      the lake's daily table -> a story                     spark.py      stories, features and scores over Spark
+cases.py      findings -> steps of anomalies, once each             forecasts.py  stored forecasts against what was ever sold
 releases/     what ships                                            cli.py        inventorybot train|evaluate anomaly
 """

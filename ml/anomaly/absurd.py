@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 FAR = 10.0
-"""A forecast of more than ten times anything ever sold in as many days: promotions reach four, the odd bulk buyer fifteen in one day."""
+"""How far from anything seen: a forecast of more than ten times anything ever sold in as many days: promotions reach four, the odd bulk buyer fifteen in one day."""
 
 
 class Absurdity(StrEnum):
@@ -23,6 +23,7 @@ class Absurdity(StrEnum):
     NEGATIVE = "negative"
     OVER_CAPACITY = "over-capacity"
     FAR_FROM_SEEN = "far-from-seen"
+    FAR_BELOW_SEEN = "far-below-seen"
     NOT_ASCENDING = "not-ascending"
     NO_PROBABILITY = "no-probability"
 
@@ -41,6 +42,7 @@ def absurd(
     on_hand: float | None = None,
     probability: float | None = None,
     most_sold: float | None = None,
+    least_sold: float | None = None,
     capacity: float | None = None,
 ) -> tuple[Doubt, ...]:
     """Everything about a prediction that cannot be true.
@@ -50,6 +52,7 @@ def absurd(
         on_hand: units estimated to be really there.
         probability: that the record is wrong.
         most_sold: the most units the slot ever sold in a period as long; None or 0: nothing is known.
+        least_sold: the fewest it sold in any period as long with stock on every day; None or 0: nothing is known.
         capacity: units that the slot can hold; None: not known.
     Returns: one doubt for each rule that is broken, in a fixed order.
 
@@ -64,6 +67,11 @@ def absurd(
         found.append(Doubt(
             Absurdity.FAR_FROM_SEEN,
             f"a forecast of {max(real):g} is more than {FAR:g} times {most_sold:g}, the most that was ever sold in as many days",
+        ))  # fmt: skip
+    if least_sold and real and max(real) < least_sold / FAR:
+        found.append(Doubt(
+            Absurdity.FAR_BELOW_SEEN,
+            f"a forecast of {max(real):g} is less than a tenth of {least_sold:g}, the fewest that were sold in as many days with stock",
         ))  # fmt: skip
     if any(b < a for a, b in pairwise(real)):
         found.append(Doubt(Absurdity.NOT_ASCENDING, "the quantiles of the forecast do not ascend"))

@@ -23,6 +23,9 @@ REASONS = 5
 DAYS = 6
 """Features and days that a person is told; more are not read."""
 
+LONGEST = 1000
+"""Characters of `Suspect.told`: what an anomaly's `why` may have."""
+
 LOOK_BACK = 91
 """Days in which the days that mattered are looked for."""
 
@@ -78,6 +81,18 @@ class Suspect:
             f"{self.site}/{self.sku}: {self.probability:.0%} that the record of {self.recorded:g} is wrong, by about {abs(self.units):.0f} "
             f"{side} than are there; {self.reasons[0].text if self.reasons else 'no single reason stands out'}"
         )
+
+    def told(self) -> str:
+        """All of it in at most LONGEST characters: by how much, which features, which days."""
+        side = "more" if self.units >= 0 else "fewer"
+        parts = [
+            f"{self.probability:.0%} that the record of {self.recorded:g} is wrong, by about {abs(self.units):.0f} {side} than are there."
+        ]
+        reasons = "; ".join(f"{r.text}: {r.value:.3g}" for r in self.reasons)
+        parts += [f"Why: {reasons}."] if reasons else []
+        parts += [f"{t.day}: {t.what}." for t in self.turns]
+        text = " ".join(parts)
+        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def suspects(detector: Detector, story: Story, column: int | None = None, top: int | None = None) -> list[Suspect]:

@@ -81,6 +81,19 @@ TEXT: dict[str, str] = {
 
 NAMES = tuple(TEXT)
 
+SHARED: dict[str, tuple[str, str]] = {
+    "sku_sold": ("sku", "total"),
+    "sku_hoped": ("sku", "total"),
+    "sku_year": ("sku", "total"),
+    "sku_corrected": ("sku", "total"),
+    "sku_got": ("sku", "total"),
+    "site_sold": ("site", "total"),
+    "site_hoped": ("site", "total"),
+    "site_lacks": ("site", "largest"),
+    "site_early": ("site", "largest"),
+}
+"""What features need of slots outside the family: name to (group, how its slots' values become one). `shares` makes the values."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Base:
@@ -100,6 +113,7 @@ class _Base:
     case: Matrix  # of a day's receipt to the smallest before, log
     early: Matrix  # how high the record stood above its point when a day's receipt came, log; 0: as usual, or none
     waits: Matrix  # days for which the record has stood at its point or below, without a receipt
+    lacks: Matrix  # how much too small a day's receipt was, log; or half, where one has been due for at most two weeks
 
 
 def _base(s: Story, w: Windows) -> _Base:
@@ -113,24 +127,56 @@ def _base(s: Story, w: Windows) -> _Base:
     point = w.total(either(receipt, before, 0), 182) / (w.total(number(receipt), 182) + 1e-9)
     least = np.minimum(-w.lag(w.largest(either(receipt, -s.received, -1e6), 365), 1), 1e6)
     known, low = receipt & (usual > 1), np.maximum(s.recorded, 0) <= point
+    ratio = either(known, np.log((s.received + 0.5) / (units / (usual + 1e-9) + 0.5)), 0)
+    waits = w.total_since(number(low), ~low | receipt)
+    waited = w.lag(waits, 1)
     return _Base(
         shown, stocked, hoped, sale, np.isfinite(s.counted), receipt, past[0] / (past[1] + 1), w.total_since(hoped, sale), usual, point,
-        ratio=either(known, np.log((s.received + 0.5) / (units / (usual + 1e-9) + 0.5)), 0),
+        ratio=ratio,
         case=either(known, np.log((s.received + 0.1) / (least + 0.1)), 0),
         early=either(known, np.log((before + 1) / (w.lag(point, 1) + 1)), 0),
-        waits=w.total_since(number(low), ~low | receipt),
+        waits=waits,
+        lacks=either(receipt, np.maximum(-ratio, 0), 0.5 * number((waited >= 1) & (waited <= 14))),
     )  # fmt: skip
 
 
-def features(story: Story) -> dict[str, Matrix]:
-    """All features of TEXT, each (S, D)."""
+def features(story: Story, shared: dict[str, Matrix] | None = None) -> dict[str, Matrix]:
+    """All features of TEXT, each (S, D).
+
+    Args:
+        story: whole families of a site at least.
+        shared: SHARED over all slots there are, (S, D) each; None: the story holds them all.
+    """
     w = Windows(story)
     base = _base(story, w)
+    if shared is None:
+        own = _shares(story, w, base)
+        shared = {
+            name: w.total_of(group, own[name]) if how == "total" else w.largest_of(group, own[name])
+            for name, (group, how) in SHARED.items()
+        }
     made = {
         **_runs(story, w, base), **_gaps(story, w, base), **_stock(story, w, base), **_receipts(story, w, base),
-        **_surplus(story, w, base), **_corrections(story, w, base), **_others(story, w, base), **_size(story, w, base),
+        **_surplus(story, w, base), **_corrections(story, w, base), **_others(story, w, base, shared),
+        **_astray(w, base, shared), **_size(story, w, base),
     }  # fmt: skip
     return {name: made[name] for name in NAMES}
+
+
+def shares(story: Story) -> dict[str, Matrix]:
+    """What each slot adds to SHARED, (S, D) each: for features of a story that does not hold all slots."""
+    w = Windows(story)
+    return _shares(story, w, _base(story, w))
+
+
+def _shares(s: Story, w: Windows, b: _Base) -> dict[str, Matrix]:
+    sold = either(b.stocked, s.sold, 0)
+    return {
+        "sku_sold": w.total(sold, 28), "sku_hoped": w.total(b.hoped, 28), "sku_year": w.total(s.sold, 365),
+        "sku_corrected": w.total(np.minimum(s.adjusted, 0), 365), "sku_got": number(b.early > 0.5),
+        "site_sold": w.total(sold, 14), "site_hoped": w.total(b.hoped, 14),
+        "site_lacks": b.lacks, "site_early": np.maximum(b.early, 0),
+    }  # fmt: skip
 
 
 def stacked(made: dict[str, Matrix]) -> npt.NDArray[np.float32]:
@@ -243,40 +289,37 @@ def _opposite(gap: Matrix, over: Matrix, under: Matrix) -> Matrix:
     return np.minimum(np.maximum(gap, 0), np.maximum(-under, 0)) - short
 
 
-def _others(s: Story, w: Windows, b: _Base) -> dict[str, Matrix]:
+def _others(s: Story, w: Windows, b: _Base, shared: dict[str, Matrix]) -> dict[str, Matrix]:
     """What the same family, site and SKU show: pairs with opposite deviations, and lulls that others share."""
     gap, gap_14 = _gap(w, s, b, 28), _gap(w, s, b, 14)
     over, under = w.largest_of("family", gap), -w.largest_of("family", -gap)
     over_14, under_14 = w.largest_of("family", gap_14), -w.largest_of("family", -gap_14)
     sold = either(b.stocked, s.sold, 0)
-    short = w.total(np.minimum(s.adjusted, 0), 365)
 
     def rest(group: str, n: int) -> Matrix:
         ours, hoped = w.total(sold, n), w.total(b.hoped, n)
-        return np.log((w.total_of(group, ours) - ours + 1) / (w.total_of(group, hoped) - hoped + 1))
+        return np.log((shared[f"{group}_sold"] - ours + 1) / (shared[f"{group}_hoped"] - hoped + 1))
 
-    return _astray(w, b) | {
+    return {
         "family_over": over,
         "family_under": under,
         "pair": _opposite(gap, over, under),
         "pair_14": _opposite(gap_14, over_14, under_14),
         "sku_elsewhere": rest("sku", 28),
-        "sku_short": w.total_of("sku", short) / (w.total_of("sku", w.total(s.sold, 365)) + 1),
+        "sku_short": shared["sku_corrected"] / (shared["sku_year"] + 1),
         "site_others": rest("site", 14),
-    }  # fmt: skip
+    }
 
 
-def _astray(w: Windows, b: _Base) -> dict[str, Matrix]:
+def _astray(w: Windows, b: _Base, shared: dict[str, Matrix]) -> dict[str, Matrix]:
     """Deliveries that one SKU got early on the day on which another got too little, or waited for one."""
-    waited = w.lag(b.waits, 1)
-    lacks = either(b.receipt, np.maximum(-b.ratio, 0), 0.5 * number((waited >= 1) & (waited <= 14)))
     early = np.maximum(b.early, 0)
-    elsewhere = w.total(w.total_of("sku", number(early > 0.5)) - number(early > 0.5), 7)
+    elsewhere = w.total(shared["sku_got"] - number(early > 0.5), 7)
     return {
-        "pair_got": w.largest_since(early * w.largest_of("family", lacks), b.count),
-        "pair_got_site": w.largest_since(early * w.largest_of("site", lacks), b.count),
-        "pair_missed": w.largest_since(lacks * w.largest_of("family", early), b.count),
-        "pair_missed_site": w.largest_since(lacks * w.largest_of("site", early), b.count),
+        "pair_got": w.largest_since(early * w.largest_of("family", b.lacks), b.count),
+        "pair_got_site": w.largest_since(early * shared["site_lacks"], b.count),
+        "pair_missed": w.largest_since(b.lacks * w.largest_of("family", early), b.count),
+        "pair_missed_site": w.largest_since(b.lacks * shared["site_early"], b.count),
         "sku_early": w.latest(elsewhere, b.receipt),
     }
 

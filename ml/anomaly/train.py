@@ -9,8 +9,8 @@ Run: inventorybot train anomaly --out runs/anomaly [--sales SALES.parquet]
 
 from __future__ import annotations
 
+import hashlib
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -35,6 +35,7 @@ from ml.anomaly.story import Story
 Rows = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Slots = npt.NDArray[np.int64]
 
 AIM = 0.85
 """Precision that the threshold is set for on the calibration warehouses: some of it is lost on others."""
@@ -75,7 +76,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows to learn from: x (N, F), wrong (N,), units (N,) signed recorded − true, weight (N,)."""
+    """Rows to learn from: x (N, F), wrong (N,), units (N,) signed recorded − true (NaN: nobody knows), weight (N,)."""
 
     x: Rows
     wrong: Flags
@@ -136,7 +137,7 @@ def fit(found: Examples, config: TrainConfig, base: Detector | None = None, roun
     common = {
         "learning_rate": config.rate, "num_leaves": config.leaves, "min_data_in_leaf": config.least, "verbosity": -1, "seed": config.seed,
         "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 5.0, "deterministic": True,
-        "force_row_wise": True, "num_threads": os.cpu_count() or 1, "max_bin": 127,
+        "force_row_wise": True, "max_bin": 127,
     }  # fmt: skip
     n = rounds or config.rounds
     suspect = lgb.train(
@@ -144,7 +145,7 @@ def fit(found: Examples, config: TrainConfig, base: Detector | None = None, roun
         lgb.Dataset(found.x, found.wrong.astype(np.float64), weight=found.weight, feature_name=list(NAMES), free_raw_data=False),
         n, init_model=base.suspect if base else None,
     )  # fmt: skip
-    bad = np.flatnonzero(found.wrong)
+    bad = np.flatnonzero(found.wrong & np.isfinite(found.units))
     share = found.units[bad] / scale(found.x[bad])
     units = lgb.train(
         common | {"objective": "l1", "min_data_in_leaf": min(config.least, max(5, len(bad) // 20))},
@@ -222,24 +223,63 @@ def release(detector: Detector, checks: list[Replay], out: Path, *, version: str
     return replace(detector, threshold=threshold, card=card).save(out)
 
 
-def outcomes(story: Story, warm: int = WARM) -> Examples:
-    """What cycle counts found: the features of the evening before each, and the error that it corrected, in order of days.
+def labelled(story: Story, warm: int = WARM, closed: pd.DataFrame | None = None) -> tuple[Slots, Slots, Flags, Vector]:
+    """What cycle counts found, and people who closed a suspect record: (slot, day, wrong, units), (N,) each, in order of days.
 
-    Material, as everywhere: two units, or the sales expected on an average day where that is more.
+    A count tells of the evening before it; units are the error that it corrected. Material, as everywhere: two units, or the sales
+    expected on an average day where that is more.
+
+    Args:
+        warm: days at first of which nothing is taken.
+        closed: site, sku, day, ended, wrong: suspect records that people closed, with the days of their raising and closing. Taken
+            where no count in between tells more; their units are NaN.
     """
     day, slot = np.nonzero(np.isfinite(story.counted).T)  # by day, so that the newest come last
     late = day >= max(1, warm)
     slot, day = slot[late], day[late]
     error = -story.adjusted[slot, day]  # the record was too high where the correction is negative
-    expected = story.expected.mean(1)
-    x = stacked(features(story))[slot, day - 1]
-    return Examples(x, np.abs(error) >= np.maximum(2.0, expected[slot]), error, np.ones(len(slot)))
+    wrong = np.abs(error) >= np.maximum(2.0, story.expected.mean(1)[slot])
+    if closed is None or closed.empty:
+        return slot, day, wrong, error
+    row = {name: i for i, name in enumerate(zip(story.site.tolist(), story.sku.tolist(), strict=True))}
+    told = [
+        (row[site, sku], (when - story.first_day).days, (ended - story.first_day).days, bool(yes))
+        for site, sku, when, ended, yes in closed[["site", "sku", "day", "ended", "wrong"]].itertuples(index=False)
+        if (site, sku) in row
+    ]
+    told = [
+        t
+        for t in told
+        if max(1, warm) <= t[1] < story.days and not np.isfinite(story.counted[t[0], t[1] : t[2] + 1]).any()
+    ]
+    slot, day = np.r_[slot, [t[0] for t in told]], np.r_[day, [t[1] for t in told]]
+    wrong, error = np.r_[wrong, [t[3] for t in told]], np.r_[error, np.full(len(told), np.nan)]
+    order = np.argsort(day, kind="stable")
+    return slot[order].astype(np.int64), day[order].astype(np.int64), wrong[order].astype(bool), error[order]
+
+
+def outcomes(story: Story, warm: int = WARM) -> Examples:
+    """`labelled` cycle counts, with the features of the evening before each."""
+    slot, day, wrong, units = labelled(story, warm)
+    return Examples(stacked(features(story))[slot, day - 1], wrong, units, np.ones(len(slot)))
+
+
+def _hash(found: Examples) -> str:
+    """SHA-256 of rows and what was found: whether two figures are of the same data."""
+    return hashlib.sha256(found.x.tobytes() + found.wrong.tobytes()).hexdigest()
 
 
 def log_loss(p: Vector, wrong: Flags) -> float:
     """Mean negative log-likelihood of what was found, nats."""
     sure = np.clip(np.where(wrong, p, 1 - p), 1e-9, 1)
     return float(-np.log(sure).mean())
+
+
+COUNTS = 40
+"""Outcomes that it takes to learn from."""
+
+HELD_WRONG = 5
+"""Wrong records among the outcomes held back that it takes to say which of two detectors is better."""
 
 
 def retrain(
@@ -251,12 +291,17 @@ def retrain(
 
     Args: found: outcomes in order of time (`outcomes`); rounds: trees to add.
     Returns: the detector to use from now on, and the sentence that says why.
-    Raises: SetupError: fewer than 40 outcomes.
+    Raises: SetupError: fewer than COUNTS outcomes, or fewer than HELD_WRONG wrong records among those held back.
     """
-    if len(found) < 40:
-        raise SetupError(f"{len(found)} cycle counts are too few to learn from: wait for 40")
+    if len(found) < COUNTS:
+        raise SetupError(f"{len(found)} cycle counts are too few to learn from: {COUNTS} are needed")
     config = config or TrainConfig()
     old, new = found.at(np.arange(0, len(found) * 3 // 4)), found.at(np.arange(len(found) * 3 // 4, len(found)))
+    if new.wrong.sum() < HELD_WRONG:
+        raise SetupError(
+            f"of the newest {len(new)} cycle counts, which are held back to compare, {int(new.wrong.sum())} found a wrong record: "
+            f"{HELD_WRONG} are needed to say which detector is better"
+        )
     grown = detector
     if old.wrong.sum() >= FEWEST:
         fold = np.arange(len(old)) % 3
@@ -282,6 +327,12 @@ def retrain(
     if after >= before:
         return detector, f"kept the detector in service: {verdict}"
     card = grown.card | {
-        "retrained": {"outcomes": len(found), "wrong": int(found.wrong.sum()), "after": after, "before": before}
+        "retrained": {
+            "outcomes": len(found),
+            "wrong": int(found.wrong.sum()),
+            "after": after,
+            "before": before,
+            "data": _hash(new),
+        }
     }
     return replace(grown, card=card), f"retrained: {verdict}"

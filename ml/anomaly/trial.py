@@ -14,6 +14,7 @@ import pandas as pd
 
 from inventorybot.errors import SetupError
 from ml.anomaly.baselines import Ecod, Forest, Scorer, ZeroStreak
+from ml.anomaly.daily import known_to_lake
 from ml.anomaly.evaluate import Measured, best_threshold, measure, scored
 from ml.anomaly.faults import Mix
 from ml.anomaly.features import features, stacked
@@ -43,6 +44,7 @@ class Trial:
         series, days, replays: slots and days of each warehouse, and how many warehouses.
         seed: of the first; the others follow.
         harder: whether the harder settings are measured too.
+        from_daily: expectations and families as the job on the lake has them, not as the simulated business has.
     """
 
     series: int = 2000
@@ -50,6 +52,7 @@ class Trial:
     replays: int = 3
     seed: int = 77_000
     harder: bool = True
+    from_daily: bool = False
 
 
 def run(
@@ -66,6 +69,7 @@ def run(
         play(s, min(1500, trial.series), min(365, trial.days), World(), pace=(1.0, 10.0)[n])
         for n, s in enumerate(detector.card.get("seeds", [1, 2])[-2:])
     ]
+    checks = [_seen(trial, check) for check in checks]
     say("calibration warehouses replayed")
     scorers = methods(detector, checks[0], trial.seed)
     known = scored({n: s for n, s in scorers.items() if n != "detector"}, checks, say)
@@ -89,9 +93,13 @@ def _warehouses(
     trial: Trial, seed: int, world: World, paces: tuple[float, ...], sales: pd.DataFrame | None
 ) -> list[Replay]:
     return [
-        play(seed + n, trial.series, trial.days, world, pace=paces[n % len(paces)], sales=sales)
+        _seen(trial, play(seed + n, trial.series, trial.days, world, pace=paces[n % len(paces)], sales=sales))
         for n in range(trial.replays)
     ]
+
+
+def _seen(trial: Trial, played: Replay) -> Replay:
+    return replace(played, story=known_to_lake(played.story)) if trial.from_daily else played
 
 
 def methods(detector: Detector, ordinary: Replay, seed: int) -> dict[str, Scorer]:

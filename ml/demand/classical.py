@@ -5,6 +5,7 @@ In: a Panel. Out: forecasts (N, H) of each. They are for comparison; they are ne
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -59,9 +60,13 @@ def forecasts(
     z = logged(features.targets(drawn), scale)
     x_ahead, _, scale_ahead = inputs(Features(panel, known, ids=False), ahead_rows(panel.n, panel.t, horizon), horizon)
     centre, width = np.nan_to_num(_nan(np.nanmean, x)), np.nan_to_num(_nan(np.nanstd, x)) + 1e-3
+    from sklearn.exceptions import ConvergenceWarning
+
     out = {}
     for name, make in _makers(seed).items():
-        fitted = make().fit(_ready(x, centre, width), z)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a few dozen rows: its figures say how good it is
+            fitted = make().fit(_ready(x, centre, width), z)
         found = units_of(fitted.predict(_ready(x_ahead, centre, width)), scale_ahead)
         out[name] = found.reshape(panel.n, horizon).astype(np.float32)
     return out

@@ -19,7 +19,7 @@ import pandas as pd
 from inventorybot.errors import SetupError
 from ml.demand.panel import Array, Panel, capped
 from ml.demand.periods import Periods, infer
-from ml.demand.table import Columns
+from ml.demand.table import Columns, numbers
 
 EXPLICIT_ZEROS = 0.02
 """A table with more rows of zero units than this records zeros; what it does not hold was not observed."""
@@ -68,7 +68,7 @@ def clean(frame: pd.DataFrame, columns: Columns, *, kind: str | None = None, gap
             "store": _names(frame, columns.store),
             "item": _names(frame, columns.item),
             "index": periods.index_of(frame[columns.period]),
-            "units": pd.to_numeric(frame[columns.units], errors="coerce").astype(np.float64),
+            "units": numbers(frame[columns.units]),
         }
     )
     reason = _reasons(frame, columns, rows, periods)
@@ -158,7 +158,7 @@ def _assemble(
         "periods out of stock, not counted as zero": int(censored.sum()),
         "zeros before the first sale": early,
     }
-    return Cleaned(panel, refused, {k: v for k, v in repaired.items() if v}, _outliers(panel))
+    return Cleaned(panel, refused, {k: v for k, v in repaired.items() if v}, outliers(panel))
 
 
 @dataclass(frozen=True)
@@ -193,12 +193,12 @@ def _covariates(frame: pd.DataFrame, columns: Columns, grid: _Grid) -> dict[str,
     """Price carried forward over gaps, the others as they are."""
     out: dict[str, Array] = {}
     if columns.price:
-        price = pd.to_numeric(frame[columns.price], errors="coerce").astype(np.float64).to_numpy().copy()
+        price = numbers(frame[columns.price]).to_numpy().copy()
         price[~(price > 0) | ~np.isfinite(price)] = np.nan
         cells = grid.mean(price)
         out["price"] = pd.DataFrame(cells).ffill(axis=1).to_numpy(np.float32)
     for name in columns.covariates:
-        values = pd.to_numeric(frame[name], errors="coerce").astype(np.float64).to_numpy().copy()
+        values = numbers(frame[name]).to_numpy().copy()
         values[~np.isfinite(values)] = np.nan
         out[name.lower()] = grid.mean(values).astype(np.float32)
     return out
@@ -213,7 +213,7 @@ def _censored(
         flag = frame[columns.stockout].astype("string").str.lower().isin(["1", "1.0", "true", "yes", "y", "t"])
         out |= grid.count(flag.to_numpy(bool))[:, :t] > 0
     if columns.on_hand:
-        level = pd.to_numeric(frame[columns.on_hand], errors="coerce").astype(np.float64).to_numpy()
+        level = numbers(frame[columns.on_hand]).to_numpy()
         out |= (grid.mean(level)[:, :t] <= 0) & (np.nan_to_num(y) <= 0)
     return out
 
@@ -275,7 +275,7 @@ def _categories(
     return np.asarray(keys["item"].map(of).fillna(""), str)
 
 
-def _outliers(panel: Panel) -> pd.DataFrame:
+def outliers(panel: Panel) -> pd.DataFrame:
     limit, over = capped(panel.units)
     s, t = np.nonzero(over)
     return pd.DataFrame(

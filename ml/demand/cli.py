@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from inventorybot.errors import SetupError
 
 if TYPE_CHECKING:
     from ml.demand.cleaning import Cleaned
@@ -35,6 +34,9 @@ Price = Annotated[str, typer.Option(help="Column of the price.")]
 Every = Annotated[str | None, typer.Option(help="daily, weekly or monthly; inferred if not given.")]
 Gaps = Annotated[str, typer.Option(help="A period without a row is: zero, missing, or auto (docs/demand.md).")]
 Covariate = Annotated[list[str] | None, typer.Option(help="Further numeric column to learn from; may be repeated.")]
+Covariates = Annotated[
+    Path | None, typer.Option(help="Table site, sku, day, name, value: calendar, promotions, weather (docs/demand.md).")
+]
 Horizon = Annotated[int, typer.Option(help="Periods ahead, 1 to 730.", min=1, max=MAX_HORIZON)]
 Refused = Annotated[Path | None, typer.Option(help="Write refused rows with their reasons here (CSV or Parquet).")]
 Seed = Annotated[int, typer.Option(help="Same seed, data and machine: same forecast.")]
@@ -67,6 +69,7 @@ def forecast(
     every: Every = None,
     gaps: Gaps = "auto",
     covariate: Covariate = None,
+    covariates: Covariates = None,
     seed: Seed = 1,
 ) -> None:
     """Forecast demand from any table of sales: mean and quantiles for every store and item.
@@ -81,7 +84,15 @@ def forecast(
             output.check_ending(path)
     changes = steps.parse_changes(price_change or [])
     with _progress("Reading") as say:
-        cleaned = steps.read(sales, _named(store, item, period, units, category, price), every, gaps, covariate, say)
+        cleaned = steps.read(
+            sales,
+            _named(store, item, period, units, category, price),
+            every,
+            gaps,
+            covariate,
+            say,
+            (covariates, horizon),
+        )
     _tell_cleaning(cleaned, refused)
     panel, config = cleaned.panel, forecaster.Config(seed=seed)
     learnt = steps.learn_prices(panel) if changes else None
@@ -131,29 +142,38 @@ def train_demand(
     every: Every = None,
     gaps: Gaps = "auto",
     covariate: Covariate = None,
+    covariates: Covariates = None,
     seed: Seed = 1,
 ) -> None:
     """Train the demand forecaster, show every model in one table, and keep the best as a model folder."""
     from ml.demand import forecaster, release, steps
+    from ml.demand import search as searching
 
     with _progress("Reading") as say:
-        cleaned = steps.read(sales, _named(store, item, period, units, category, price), every, gaps, covariate, say)
+        cleaned = steps.read(
+            sales,
+            _named(store, item, period, units, category, price),
+            every,
+            gaps,
+            covariate,
+            say,
+            (covariates, horizon),
+        )
     _tell_cleaning(cleaned, refused)
     with _progress("Training") as say:
-        start = forecaster.Config(seed=seed, use_mlp=True)
-        config = steps.searched(cleaned.panel, horizon, search, trials, start, say)
+        config = forecaster.Config(seed=seed, use_mlp=True)
+        found = searching.search(cleaned.panel, horizon, search, trials, replace(config.mlp, seed=seed), say)
+        config = replace(config, mlp=found.config) if found else config
         known = steps.planned(cleaned.panel, horizon)
-        transferred = release.read(base)[0].mlp if base else None
-        if base and transferred is None:
-            raise SetupError(
-                f"{base} holds no MLP: its choice did not use one; train it anew with `inventorybot train demand`"
-            )
+        transferred = steps.base_of(base) if base else None
         model = forecaster.fit(cleaned.panel, horizon, config, known, say, base=transferred, keep_mlp=True)
         say("comparing")
         table = steps.comparison(model, say)
     model.facts["comparison"] = table.round(6).to_dict(orient="index")
-    digest = release.data_hash(cleaned.panel)
-    release.save(model, out, config=config, data_sha256=digest, created=datetime.now(UTC))
+    digest, extra = release.data_hash(cleaned.panel), {searching.FILE: found.table()} if found else {}
+    release.save(model, out, config=config, data_sha256=digest, created=datetime.now(UTC), extra=extra)
+    if found:
+        typer.echo(f"{len(found.trials)} networks tried: {out / searching.FILE}")
     typer.echo(steps.text_table(table))
     typer.echo(steps.tell_choice(model, fresh=True))
     typer.echo(f"model: {out}")
@@ -170,6 +190,10 @@ def evaluate_demand(
     model: Annotated[
         Path | None, typer.Option(help="Model folder to judge; none: choose and learn on what comes before.")
     ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Model folder of another business: what is its MLP worth here, transferred?")
+    ] = None,
+    given: Annotated[int, typer.Option(help="With --base: periods that may be seen.", min=1)] = 20,
     store: Store = "",
     item: Item = "",
     period: Period = "",
@@ -179,13 +203,27 @@ def evaluate_demand(
     every: Every = None,
     gaps: Gaps = "auto",
     covariate: Covariate = None,
+    covariates: Covariates = None,
     seed: Seed = 1,
 ) -> None:
     """Hold the last periods back, forecast them once from what comes before, and say how good that was."""
-    from ml.demand import forecaster, release, steps
+    from ml.demand import forecaster, release, steps, transfer
 
     with _progress("Evaluating") as say:
-        cleaned = steps.read(sales, _named(store, item, period, units, category, price), every, gaps, covariate, say)
+        cleaned = steps.read(
+            sales,
+            _named(store, item, period, units, category, price),
+            every,
+            gaps,
+            covariate,
+            say,
+            (covariates, horizon),
+        )
+        if base:
+            table = transfer.table(cleaned.panel, steps.base_of(base), given, horizon, say)
+            typer.echo(steps.text_table(table))
+            typer.echo(transfer.verdict(table))
+            return
         past, actual, known = steps.hold_back(cleaned.panel, horizon)
         found = (
             release.read(model)[0] if model else forecaster.fit(past, horizon, forecaster.Config(seed=seed), known, say)

@@ -6,6 +6,7 @@ periods before the origin are read, except covariates that are known ahead and t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,14 +60,20 @@ class Features:
         self.squares = _sums(np.nan_to_num(y) ** 2)
         self.sold = _sums(y > 0)
         self.padded = np.pad(panel.units, ((0, 0), (self.pad, 0)), constant_values=np.nan)
-        self.groups = [_group(y, codes) for codes in self._group_codes()]
+        self.groups = self._groups(y)
         self.last_sale = _last_sale(y)
         self.codes = [np.unique(names, return_inverse=True)[1] for names in (panel.store, panel.item, panel.category)]
 
-    def _group_codes(self) -> list[Ints]:
+    def _groups(self, y: NDArray[np.float64]) -> list[_Group]:
+        """All series, those of each store and those of each item; what the panel does not hold is told by `Panel.wider`."""
         p = self.panel
         every = np.zeros(p.n, np.int64)
-        return [every, *(np.unique(names, return_inverse=True)[1] for names in (p.store, p.item))]
+        stores, store = np.unique(p.store, return_inverse=True)
+        items = _group(y, np.unique(p.item, return_inverse=True)[1])
+        if p.wider is None:
+            return [_group(y, every), _group(y, store), items]
+        of_stores = np.stack([p.wider.store[s] for s in stores])
+        return [_Group(every, _sums(p.wider.every[None])), _Group(store, _sums(of_stores)), items]
 
     @property
     def names(self) -> list[str]:
@@ -76,8 +83,8 @@ class Features:
         groups = [f"{g}_{what}" for g in ("all", "store", "item") for what in GROUP]
         fixed = ["median", "deviation", "least", "most", "sold_share", "sold_share_long", "since_sale", "age", "scale"]
         ahead = ["step", "year_ago", "year_about", "two_years_ago", "same_phase", "sin", "cos", "weekday", "month_day"]
-        covariates = [f"{name}_{what}" for name in sorted(self.panel.covariates) for what in ("last", "level")]
-        plans = [f"{name}_plan" for name in self.known]
+        covariates = [f"{_plain(name)}_{what}" for name in sorted(self.panel.covariates) for what in ("last", "level")]
+        plans = [f"{_plain(name)}_plan" for name in self.known]
         ids = ["store", "item", "category"] if self.ids else []
         return [*lags, *means, *fixed, *groups, *ahead, *covariates, *plans, *ids]
 
@@ -208,11 +215,19 @@ class Features:
             last = values[s, np.maximum(o - 1, 0)]
             out += [last - level[name] if name != "price" else last / level[name], level[name]]
         for name in self.known:
+            if name not in level:  # learnt from a table that had it
+                out.append(np.full(len(s), np.nan))
+                continue
             values = self.panel.covariates[name]
             plan = values[s, np.minimum(rows.target, values.shape[1] - 1)]
             plan = np.where(rows.target < values.shape[1], plan, np.nan)
             out.append(plan / level[name] if name == "price" else plan)
         return out
+
+
+def _plain(name: str) -> str:
+    """A name that LightGBM takes as it is: it refuses some characters and renames others."""
+    return re.sub(r"[^0-9a-z_]", lambda found: f"u{ord(found[0]):x}", name)
 
 
 @dataclass(frozen=True)

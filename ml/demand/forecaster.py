@@ -160,6 +160,7 @@ def fit(
     last = folds[0]
     mean, quantiles = earlier.apply(last.past, ensemble.by_segment(last.candidates, honest, last.past.segments()))
     facts = _facts(folds, choice, honest, mean, quantiles)
+    facts["trained_until"] = panel.periods.labels(panel.t, panel.t + 1)[0]  # the first period that was not seen
     used = {n for weights in choice.values() for n in weights}
     out = Forecaster(choice, distribution, horizon, panel.periods.kind, known, None, None, facts)
     out.evidence = Evidence(

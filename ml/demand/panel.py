@@ -23,6 +23,23 @@ OUTLIER_SALES = 8
 
 
 @dataclass(frozen=True)
+class Wider:
+    """Mean known units a series and period of all series, and of each store, where a panel holds only some of them.
+
+    Args: every: (T,); store: name to (T,); 0 where nothing is known. capped: the same of capped sales.
+    """
+
+    every: NDArray[np.float64]
+    store: dict[str, NDArray[np.float64]]
+    capped: Wider | None = None
+
+    def until(self, origin: int) -> Wider:
+        """What was known before period `origin`."""
+        cut = {name: values[:origin] for name, values in self.store.items()}
+        return Wider(self.every[:origin], cut, self.capped and self.capped.until(origin))
+
+
+@dataclass(frozen=True)
 class Panel:
     """N series over T periods.
 
@@ -31,6 +48,7 @@ class Panel:
         periods: the time axis of T periods.
         units: (N, T), units a period; NaN: not known (before the first sale, out of stock, or missing).
         covariates: name to (N, T + F), price, promotions, weather …; NaN: not known. F >= 0 future periods.
+        wider: the level of all series where these are all of some items only; None: these are all there are.
     """
 
     store: NDArray[np.str_]
@@ -39,6 +57,7 @@ class Panel:
     periods: Periods
     units: Array
     covariates: dict[str, Array] = field(default_factory=dict)
+    wider: Wider | None = None
 
     @property
     def n(self) -> int:
@@ -55,7 +74,12 @@ class Panel:
             units=self.units[:, :origin],
             periods=replace(self.periods, count=origin),
             covariates={k: v[:, : origin + ahead] for k, v in self.covariates.items()},
+            wider=self.wider and self.wider.until(origin),
         )
+
+    def tamed(self) -> Panel:
+        """The same with outliers capped, as models are to see it."""
+        return replace(self, units=capped(self.units)[0], wider=self.wider and self.wider.capped)
 
     def only(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Panel:
         """Some of the series."""

@@ -31,15 +31,26 @@ CARD = "card.json"
 FORMAT = 1
 
 
-def save(model: Forecaster, folder: Path, *, config: Config, data_sha256: str, created: datetime) -> dict[str, Any]:
-    """Writes the folder and returns its card. Args: data_sha256: of the panel (`data_hash`); created: the time now, UTC."""
+def save(
+    model: Forecaster,
+    folder: Path,
+    *,
+    config: Config,
+    data_sha256: str,
+    created: datetime,
+    extra: dict[str, bytes] | None = None,
+) -> dict[str, Any]:
+    """Writes the folder and returns its card.
+
+    Args: data_sha256: of the panel (`data_hash`); created: the time now, UTC; extra: further files, by name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     d = model.distribution
     tensors = {f"tables.{i}": torch.from_numpy(np.asarray(t)) for i, t in enumerate(d.tables.values())}
     networks = {"mlp": model.mlp, "transferred": model.transferred}
     for name, mlp in networks.items():
         tensors |= {f"{name}.{k}": v.contiguous() for k, v in mlp.state().items()} if mlp else {}
-    parts = {"model.safetensors": save_tensors(tensors)}
+    parts = {"model.safetensors": save_tensors(tensors), **(extra or {})}
     if model.trees:
         parts["trees.txt"] = model.trees.booster.model_to_string().encode()
     if d.size:
@@ -49,6 +60,7 @@ def save(model: Forecaster, folder: Path, *, config: Config, data_sha256: str, c
     card = {
         "format": FORMAT, "name": "demand", "created": created.isoformat(timespec="seconds"), "code_version": __version__,
         "kind": model.kind, "horizon": model.horizon, "known": list(model.known), "levels": list(LEVELS),
+        "held_out": {"metric": "WAPE", "value": model.facts["table"]["chosen"]["WAPE"], "better": "lower"},
         "choice": model.choice, "config": asdict(config), "data_sha256": data_sha256, "facts": model.facts,
         "networks": {n: {"config": asdict(m.config), "horizon": m.horizon, "known": m.known} for n, m in networks.items() if m},
         "distribution": {"edges": list(map(float, d.edges)), "far": d.far, "groups": list(d.tables)},
@@ -63,21 +75,32 @@ def read(folder: Path) -> tuple[Forecaster, dict[str, Any]]:
 
     Raises: SetupError: no card, another format, or a file that is missing or not the one the card names.
     """
+    return of_parts(parts(folder), str(folder))
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    """The files of a release by name, the card among them. Raises: SetupError: no card, or a file is missing."""
     try:
-        card = json.loads((folder / CARD).read_text())
-        if card["format"] != FORMAT:
-            raise SetupError(f"{folder} has model format {card['format']}; this version reads {FORMAT}: train it anew")
-        parts = {name: _checked(folder / name, digest) for name, digest in card["sha256"].items()}
-        return _assemble(card, parts), card
+        card = (folder / CARD).read_bytes()
+        return {CARD: card} | {name: (folder / name).read_bytes() for name in json.loads(card)["sha256"]}
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise SetupError(f"{folder} is no demand model: {type(e).__name__}: {e}") from e
 
 
-def _checked(path: Path, digest: str) -> bytes:
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise SetupError(f"{path} is not the file its card names: copy the model again, or train it anew")
-    return content
+def of_parts(files: dict[str, bytes], name: str = "the release") -> tuple[Forecaster, dict[str, Any]]:
+    """The same as `read` from the files' contents. Args: name: of what errors speak."""
+    try:
+        card = json.loads(files[CARD])
+        if card["format"] != FORMAT:
+            raise SetupError(f"{name} has model format {card['format']}; this version reads {FORMAT}: train it anew")
+        for file, digest in card["sha256"].items():
+            if hashlib.sha256(files[file]).hexdigest() != digest:
+                raise SetupError(
+                    f"{name}/{file} is not the file its card names: copy the model again, or train it anew"
+                )
+        return _assemble(card, files), card
+    except (ValueError, KeyError, TypeError) as e:
+        raise SetupError(f"{name} is no demand model: {type(e).__name__}: {e}") from e
 
 
 def _assemble(card: dict[str, Any], parts: dict[str, bytes]) -> Forecaster:

@@ -12,23 +12,36 @@ import numpy as np
 import pandas as pd
 
 from inventorybot.errors import SetupError
-from ml.demand import compare, hierarchy, output, statistical, whatif
+from ml.demand import compare, hierarchy, output, release, statistical, whatif
+from ml.demand import covariates as tables
 from ml.demand import report as reports
 from ml.demand.cleaning import Cleaned, clean
-from ml.demand.forecaster import Config, Forecaster, Say
+from ml.demand.forecaster import Forecaster, Say
 from ml.demand.metrics import measure
+from ml.demand.mlp import Mlp
 from ml.demand.panel import Array, Panel
 from ml.demand.table import find_columns, read_table
 
 
 def read(
-    sales: Path, named: dict[str, str], every: str | None, gaps: str, covariates: list[str] | None, say: Say
+    sales: Path,
+    named: dict[str, str],
+    every: str | None,
+    gaps: str,
+    covariates: list[str] | None,
+    say: Say,
+    beside: tuple[Path | None, int] = (None, 0),
 ) -> Cleaned:
-    """Reads and cleans a table. Args: as the options of `inventorybot forecast`. Raises: SetupError: it cannot be used."""
+    """Reads and cleans a table. Args: as the options of `inventorybot forecast`; beside: file of covariates, periods ahead.
+
+    Raises: SetupError: it cannot be used.
+    """
     say(str(sales))
     frame = read_table(sales)
     say(f"cleaning {len(frame):,} rows")
-    return clean(frame, find_columns(frame, named, tuple(covariates or ())), kind=every, gaps=gaps)
+    found = clean(frame, find_columns(frame, named, tuple(covariates or ())), kind=every, gaps=gaps)
+    table, ahead = beside
+    return found if table is None else replace(found, panel=tables.join(found.panel, tables.read(table), ahead))
 
 
 def planned(panel: Panel, horizon: int) -> tuple[str, ...]:
@@ -48,16 +61,11 @@ def hold_back(panel: Panel, horizon: int) -> tuple[Panel, Array, tuple[str, ...]
     return panel.until(panel.t - horizon), panel.units[:, panel.t - horizon :], ()
 
 
-def searched(panel: Panel, horizon: int, how: str, trials: int, config: Config, say: Say) -> Config:
-    """The configuration with the MLP's settings searched. Raises: SetupError: `how` is none of none, grid, optuna."""
-    from ml.demand import search
-
-    if how not in ("none", "grid", "optuna"):
-        raise SetupError(f"--search {how!r} is none of none, grid, optuna")
-    if how == "none":
-        return config
-    find = search.grid if how == "grid" else lambda *a: search.bayesian(*a, trials=trials)
-    return replace(config, mlp=find(panel, horizon, config.mlp, say))
+def base_of(folder: Path) -> Mlp:
+    """The MLP of a model folder, to be transferred. Raises: SetupError: it holds none."""
+    if (found := release.read(folder)[0].mlp) is None:
+        raise SetupError(f"{folder} holds no MLP: train it anew with `inventorybot train demand`")
+    return found
 
 
 def comparison(model: Forecaster, say: Say) -> pd.DataFrame:
@@ -131,11 +139,13 @@ def tell_choice(model: Forecaster, *, fresh: bool) -> str:
     facts = model.facts
     lines = [f"{segment}: {mixture}" for segment, mixture in reports.mixtures(model.choice).items()]
     ours, simple = facts["table"]["chosen"], facts["table"]["moving average"]
+    if not np.isfinite(simple["WAPE"]):
+        return "\n".join([*lines, "nothing was sold in the held-back periods: how good this is cannot be said"])
     better = 1 - ours["WAPE"] / simple["WAPE"] if simple["WAPE"] else 0.0
     honest = "not seen by the choice" if facts["independent"] else "seen by the choice: the history is short"
     lines.append(
         f"{'held back' if fresh else 'when trained'}, {facts['scored_periods']} periods {honest}: WAPE {ours['WAPE']:.4f}, moving average "
-        f"{simple['WAPE']:.4f} ({better:+.1%} better); 90 % interval covers {ours['coverage 90 %']:.1%}"
+        f"{simple['WAPE']:.4f} ({abs(better):.1%} {'better' if better >= 0 else 'WORSE'}); 90 % interval covers {ours['coverage 90 %']:.1%}"
     )
     return "\n".join(lines)
 

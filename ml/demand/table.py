@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from inventorybot.errors import SetupError
@@ -134,4 +135,17 @@ def _present(name: str, lower: dict[str, str], role: str) -> str:
 
 
 def _numeric(values: pd.Series) -> bool:
-    return bool(pd.to_numeric(values, errors="coerce").notna().sum() >= 0.5 * values.notna().sum() > 0)
+    return bool(numbers(values).notna().sum() >= 0.5 * values.notna().sum() > 0)
+
+
+def numbers(values: pd.Series) -> pd.Series:
+    """A column as float64, also where thousands are set apart: 1,234.5, or 1.234,5; NaN where a value is no number."""
+    found = pd.to_numeric(values, errors="coerce").astype(np.float64)
+    if pd.api.types.is_numeric_dtype(values) or not bool((found.isna() & values.notna()).any()):
+        return found
+    text = values.astype("string").str.strip()
+    if bool(text.str.fullmatch(r"[-+]?\d{1,3}(\.\d{3})+,\d+").any()):  # one such value tells how the column is written
+        text = text.str.replace(".", "").str.replace(",", ".")
+    else:
+        text = text.str.replace(",", "").where(text.str.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?"), text)
+    return pd.to_numeric(text, errors="coerce").astype(np.float64)

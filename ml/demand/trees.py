@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.demand.features import Features, ahead_rows, draw_rows
-from ml.demand.panel import Array, Panel, capped
+from ml.demand.panel import Array, Panel
 
 OFFSET = 0.1
 """Added before the logarithm, as a share of a series' scale: zero sales stay finite."""
@@ -53,8 +53,7 @@ class Trees:
     @classmethod
     def fit(cls, panel: Panel, horizon: int, config: TreesConfig, known: tuple[str, ...] = ()) -> Trees:
         """Trains on what the panel holds. Args: horizon: steps ahead, >= 1."""
-        units, _ = capped(panel.units)
-        source = Panel(panel.store, panel.item, panel.category, panel.periods, units, panel.covariates)
+        source = panel.tamed()
         features = Features(source, known, ids=False)
         rows = draw_rows(source, horizon, config.rows, np.random.default_rng(config.seed), config.origins)
         x, scale = features.matrix(rows)
@@ -65,12 +64,7 @@ class Trees:
 
     def predict(self, panel: Panel, horizon: int) -> Array:
         """Units forecast for the `horizon` periods after the panel; (N, H), >= 0."""
-        units, _ = capped(panel.units)
-        features = Features(
-            Panel(panel.store, panel.item, panel.category, panel.periods, units, panel.covariates),
-            self.known,
-            ids=False,
-        )
+        features = Features(panel.tamed(), self.known, ids=False)
         out = np.empty((panel.n, horizon), np.float32)
         step = max(1, CHUNK // horizon)
         for low in range(0, panel.n, step):

@@ -7,7 +7,8 @@ In: a folder of tables (tables, data; made ones: generate). Out: a plan, prices 
     segments, spill        demand and prices -> slices of demand with a value each, at the site that serves them best
     problem                the one-period linear program in arrays; values any plan
     dual, solve, recover   prices by Newton on a smoothed dual; a bound; a plan that keeps every limit
-    multiperiod…           several periods and layers: the program, its solution, its proof
+    shard                  one device's share of the dual
+    multiperiod…           several periods and layers: the program, its solution, where the next one starts, its proof
     program, mps           the same linear programs for any solver
     rounding               whole packs, smallest orders, fixed costs
     run, result, cli       from a problem to the tables of its answer; `inventorybot plan`

@@ -6,29 +6,31 @@ process (`process.Solver`): torch and matplotlib are imported here, and nowhere 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from inventorybot import telemetry
 from inventorybot.domain.network_plan import Flow, PlanFigures, SitePrice
+from inventorybot.errors import SetupError
 from ml.planning import pictures
 from ml.planning.data import Instance, read_instance
 from ml.planning.network import changed
 from ml.planning.planner import Answer, Task
-from ml.planning.result import Result, read_prices, write_result
-from ml.planning.run import is_one_period, plan
-from ml.planning.segments import reach
+from ml.planning.result import Result, write_result
+from ml.planning.run import plan
 from ml.planning.tables import SUPPLIER
 
 LEAST_UNITS = 1e-6
 """Less is no flow."""
 
+log = telemetry.log(__name__)
+
 
 def solve_task(task: Task, device: str) -> Answer:
     """Raises: SetupError: the problem can never be solved, and why."""
     instance = changed(read_instance(task.instance), task.changes)
-    warm = None
-    if task.warm is not None and is_one_period(instance):  # the method for several periods starts from its own middle
-        warm = read_prices(task.warm, instance, reach(instance).sites)
-    result = plan(instance, device=device, warm=warm)
+    result = _planned(instance, task.warm, device)
     write_result(result, instance, task.tables)
     prices, flows, said = prices_of(instance, result), flows_of(instance, result), result.summary
     figures = PlanFigures(
@@ -38,6 +40,16 @@ def solve_task(task: Task, device: str) -> Answer:
     )  # fmt: skip
     drawn = {"prices": pictures.prices(prices, task.horizon), "flows": pictures.flows(flows)}
     return Answer(figures, prices, flows, drawn)
+
+
+def _planned(instance: Instance, warm: Path | None, device: str) -> Result:
+    """From the earlier plan where it is of this kind; else from nothing: it only saves time."""
+    if warm is not None:
+        try:
+            return plan(instance, device=device, warm=warm)
+        except SetupError as error:
+            log.info("a plan starts from nothing", reason=str(error))
+    return plan(instance, device=device)
 
 
 def prices_of(instance: Instance, result: Result) -> list[SitePrice]:

@@ -70,11 +70,15 @@ def generate(
 def solve(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="Folder for the plan, its prices and summary.json; it is made.")],
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (all GPUs, else the CPU), cpu, cuda, or several: cuda:0,cuda:1.")
+    ] = "auto",
     gap: Annotated[
         float | None, typer.Option(help="Wanted (bound - value) / value. Default 1e-4, several periods 1e-3.")
     ] = None,
-    warm: Annotated[Path | None, typer.Option(help="Result of an earlier plan, to start from its prices.")] = None,
+    warm: Annotated[
+        Path | None, typer.Option("--warm-start", "--warm", help="Folder of an earlier plan to start from: saves time.")
+    ] = None,
     spill: Annotated[int, typer.Option(help="Rounds that account for orders passed on to the next-best site.")] = 0,
     whole: Annotated[bool, typer.Option("--whole", help="Round to packs, smallest orders and fixed costs.")] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="Draw prices.svg and flows.svg as well.")] = False,
@@ -84,15 +88,13 @@ def solve(
     Exit code: 0 if the gap was reached, 1 if not (the plan is written all the same), 2 for input that cannot work.
     """
     from ml.planning.data import read_instance
-    from ml.planning.result import read_prices, write_result
+    from ml.planning.result import write_result
     from ml.planning.run import plan
-    from ml.planning.segments import reach
 
     with _working("Reading the tables"):
         instance = read_instance(folder)
-    start = read_prices(warm, instance, reach(instance).sites) if warm else None
     with _working("Planning") as say:
-        result = plan(instance, gap=gap, device=device, warm=start, spill=spill, whole=whole, say=say)
+        result = plan(instance, gap=gap, device=device, warm=warm, spill=spill, whole=whole, say=say)
     with _working("Writing the plan"):
         write_result(result, instance, out)
         if pictures:
@@ -160,12 +162,15 @@ def export_mps(
 
 
 @contextmanager
-def _working(what: str) -> Iterator[Callable[[str], None]]:
-    """A moving line while something is under way; what it yields adds to the line."""
+def _working(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar while something is under way; what it yields tells what was reached, and the share that is done."""
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status(what) as status:
-        yield lambda more: status.update(f"{what}: {more}")
+    columns, console = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()), Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda text, share: bar.update(task, description=f"{what}: {text}", total=1.0, completed=share)
 
 
 def _report(summary: dict[str, Any], out: Path) -> None:
@@ -174,7 +179,7 @@ def _report(summary: dict[str, Any], out: Path) -> None:
         loss, costs = summary["rounding"]["loss"], summary["rounding"]["order_costs"]
         typer.echo(f"in whole packs, with {costs:,.2f} of order costs: {loss:.4%} below the bound")
     typer.echo(
-        f"value {summary['value']:,.2f}, bound {summary['bound']:,.2f}, gap {summary['gap']:.4%} ({summary['status']}); "
+        f"value {round(summary['value'], 2) + 0.0:,.2f}, bound {summary['bound']:,.2f}, gap {summary['gap']:.4%} ({summary['status']}); "
         f"largest violation {broken:.1e}; expected profit {summary['expected_profit']:,.2f}\n"
         f"{summary['skus']:,} SKUs x {summary['sites']} sites x {summary['periods']} periods in {seconds['solve']:.2f} s "
         f"after {seconds['build']:.2f} s for the slices; {out}"

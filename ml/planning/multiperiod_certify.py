@@ -11,7 +11,7 @@ is feasible by itself. The slices are boxed, so whatever profit they leave count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from ml.planning.multiperiod import Network
 from ml.planning.problem import Tensor, Violations
 from ml.planning.tables import Array
 
+SAME = 1e-6
+"""Bounds this close, relative, or in money below 1, are the same."""
 SHY = 1e-12
 """Plans stay this much below a limit, relative: the rounding of float64 sums."""
 
@@ -147,24 +149,69 @@ class NetworkPrices:
 
 def certified(network: Network, prices: NetworkPrices) -> tuple[float, NetworkPrices]:
     """A rigorous upper bound from any prices, and the feasible prices that prove it."""
-    storage = _finite(prices.storage, network.storage)
-    inbound = _finite(prices.inbound, network.inbound)
+    storage, inbound = _prohibitive(network, prices)
     supply = _finite(prices.supply, network.supply)
-    space = network.volume[:, None, None] * storage  # N, J, T
-    floor = _salvage_worth(network, space, inbound)
-    stock = _lowered(network, torch.maximum(prices.stock, floor), floor, space, inbound, supply)
-    keep = -network.holding[:, None].expand(-1, storage.shape[1]).clone()
-    keep[:, -1] += network.salvage
-    later = torch.zeros_like(stock)
-    later[:, :, :-1] = stock[:, :, 1:]
+    most = torch.maximum(network.sale.amax((1, 2)), network.salvage).clamp(min=0)
+    stock = torch.minimum(prices.stock, most[:, None, None])  # where nothing can be, an iterate's price has no end
+    found = _proved(network, NetworkPrices(storage, inbound, supply, stock))
+    if not bool(((network.storage <= 0) | (network.inbound <= 0)).any()):
+        return found
+    least = _proved(network, _least(network, found[1]))
+    return least if least[0] - found[0] <= SAME * max(1.0, abs(found[0])) else found
+
+
+def _proved(network: Network, prices: NetworkPrices) -> tuple[float, NetworkPrices]:
+    """The bound of prices that are feasible but for the worth of stock, which is lowered."""
+    space = network.volume[:, None, None] * prices.storage  # N, J, T
+    floor = _salvage_worth(network, space, prices.inbound)
+    above = torch.maximum(prices.stock, floor)
+    stock = _lowered(network, above, floor, space, prices.inbound, prices.supply)
     rows = torch.from_numpy(network.serving)
     paid = (stock + space)[:, rows, :, None]
-    gain = network.sale[..., None] * network.sold_K + (1 - network.sold_K) * (keep[:, None] + later[:, rows])[..., None]
-    bound = float((network.width * (gain - paid).clamp(min=0)).sum())
+    bound = float((network.width * (_gain(network, stock) - paid).clamp(min=0)).sum())
     bound += float((network.stock * stock[:, :, 0]).sum())
-    for limit, price in ((network.storage, storage), (network.inbound, inbound), (network.supply, supply)):
+    limits = (network.storage, prices.storage), (network.inbound, prices.inbound), (network.supply, prices.supply)
+    for limit, price in limits:
         bound += float((limit[price > 0] * price[price > 0]).sum())
-    return bound, NetworkPrices(storage, inbound, supply, stock)
+    return bound, replace(prices, stock=stock)
+
+
+def _later(network: Network, stock: Tensor) -> Tensor:
+    """Worth (N, J, T) of a unit that is left at the end of a period: holding paid, kept or salvaged."""
+    after = -network.holding[:, None, None].expand_as(stock).clone()
+    after[:, :, :-1] += stock[:, :, 1:]
+    after[:, :, -1] += network.salvage[:, None]
+    return after
+
+
+def _gain(network: Network, stock: Tensor) -> Tensor:
+    """Worth (N, M, T, K) of a unit that covers a slice."""
+    left = _later(network, stock)[:, torch.from_numpy(network.serving), :, None]
+    return network.sale[..., None] * network.sold_K + (1 - network.sold_K) * left
+
+
+def _least(network: Network, prices: NetworkPrices) -> NetworkPrices:
+    """The lowest prices of what there is none of that keep the worth of stock as it is: what the first unit would earn."""
+    left = _later(network, prices.stock) - prices.stock  # N, J, T
+    rows = torch.from_numpy(network.serving)
+    best = (_gain(network, prices.stock) - prices.stock[:, rows, :, None]).amax(3)
+    left[:, rows] = torch.maximum(left[:, rows], best)
+    worth = (left / network.volume[:, None, None]).amax(0).clamp(min=0)
+    storage = torch.where(network.storage <= 0, torch.minimum(prices.storage, worth), prices.storage)
+    flow = torch.minimum(prices.inbound, prices.stock.amax(0))
+    return replace(prices, storage=storage, inbound=torch.where(network.inbound <= 0, flow, prices.inbound))
+
+
+def _prohibitive(network: Network, prices: NetworkPrices) -> tuple[Tensor, Tensor]:
+    """Prices of storage and inbound flow; where there is none at all, a price at which nothing would be kept or sent there.
+
+    A limit of 0 costs nothing in the bound, whatever its price, and no dearer sale than the dearest can be lost there.
+    """
+    storage, inbound = _finite(prices.storage, network.storage), _finite(prices.inbound, network.inbound)
+    most = network.sale.amax((1, 2)).clamp(min=0)  # N
+    space, flow = (most / network.volume).max(), most.max()
+    storage = torch.where(network.storage <= 0, torch.maximum(storage, space), storage)
+    return storage, torch.where(network.inbound <= 0, torch.maximum(inbound, flow), inbound)
 
 
 def _finite(price: Tensor, limit: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ import torch
 from inventorybot.errors import SetupError
 
 Tensor = torch.Tensor
+NOTHING = 1e-9
+"""Money: where no plan earns more, as without any space, there is nothing left to prove."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,9 +162,9 @@ def excess(problem: Problem, space_M: Tensor, units_M: Tensor, supply: float, bo
 def relative_gap(bound: float, value: float) -> float:
     """(bound - value) / |value|; 0 when both are nothing."""
     missing = bound - value
-    if value:
+    if abs(value) > NOTHING:
         return missing / abs(value)
-    return 0.0 if missing <= 0 else float("inf")
+    return 0.0 if missing <= NOTHING else float("inf")
 
 
 def chunk_size(problem: Problem) -> int:
@@ -171,10 +173,20 @@ def chunk_size(problem: Problem) -> int:
     return max(64, (400_000 if problem.device.type == "cpu" else 40_000_000) // (m * k))
 
 
-def pick_device(name: str) -> torch.device:
-    """auto, cpu or cuda[:i] -> a device. Raises: SetupError: there is no such device here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not (name.split(":")[0] == "cuda" and torch.cuda.is_available()):
-        raise SetupError(f"device {name!r} is not to be had here: use auto, cpu or, where there is a GPU, cuda")
-    return torch.device(name)
+def pick_devices(names: str) -> list[torch.device]:
+    """auto (all GPUs that are there, else the CPU), or names with commas between them: cpu, cuda, cuda:0,cuda:1.
+
+    A name may be there twice: its device then has two shares of the work.
+    Raises: SetupError: there is no such device here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if names == "auto":
+        return [torch.device("cuda", i) for i in range(gpus)] or [torch.device("cpu")]
+    known = {"cpu": "cpu", "cuda": "cuda:0"} | {f"cuda:{i}": f"cuda:{i}" for i in range(gpus)}
+    found = []
+    for name in names.split(","):
+        if name.strip() not in known or (name.strip() == "cuda" and not gpus):
+            there = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(gpus))])
+            raise SetupError(f"device {name.strip()!r} is not to be had here: there are {there}")
+        found.append(torch.device(known[name.strip()]))
+    return found

@@ -7,6 +7,7 @@ N SKUs, J sites, E lanes, T periods. `RESULTS` is the documentation of the colum
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class Result:
         flow: units sent, float32 (N, E, T).
         storage_price, flow_price, storage_used, inbound_used: float64 (J, T).
         supply_price: float32 (N, T).
+        keep: writes what else the next plan starts from.
         summary: model, value, bound, gap, wanted_gap, status, expected_profit, violations, seconds, iterations, sizes.
     """
 
@@ -83,6 +85,7 @@ class Result:
     inbound_used: Array
     supply_price: Array
     summary: dict[str, Any]
+    keep: Callable[[Path], None] = lambda folder: None
 
 
 def write_result(result: Result, instance: Instance, folder: Path | str) -> None:
@@ -107,6 +110,7 @@ def write_result(result: Result, instance: Instance, folder: Path | str) -> None
     write_table(
         folder, "flows", {"sku": named(i, x.sku), **lane, "period": s.astype(np.int32), "units": result.flow[i, e, s]}
     )
+    result.keep(folder)
     (folder / "summary.json").write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,17 @@ from ml.planning.data import Instance
 from ml.planning.multiperiod import Network, build_network
 from ml.planning.multiperiod_certify import arrivals_of
 from ml.planning.multiperiod_solve import NetworkSolution, solve_network
-from ml.planning.problem import Problem, fill, pick_device
-from ml.planning.result import Result
+from ml.planning.multiperiod_start import read_start, write_start
+from ml.planning.problem import Problem, fill, pick_devices
+from ml.planning.result import Result, read_prices
 from ml.planning.segments import build, reach
-from ml.planning.solve import Prices, Solution, solve
+from ml.planning.solve import Solution, solve
 from ml.planning.tables import Array
 
 GAPS = {True: 1e-4, False: 1e-3}
 """Default gap of one period, and of several."""
-Say = Callable[[str], None]
+Say = Callable[[str, float], None]
+"""Told what was reached, and the share of the work that is done, 0 to 1."""
 
 
 def is_one_period(instance: Instance) -> bool:
@@ -40,18 +43,19 @@ def plan(
     *,
     gap: float | None = None,
     device: str = "auto",
-    warm: Prices | None = None,
+    warm: Path | None = None,
     spill: int = 0,
     whole: bool = False,
     threads: int = 0,
-    say: Say = lambda _: None,
+    say: Say = lambda text, share: None,
 ) -> Result:
     """Plan buying and placement.
 
     Args:
         gap: wanted; default 0.01 % for one period, 0.1 % for several.
-        device: auto, cpu or cuda.
-        warm: prices to start from; only one period can.
+        device: auto, or devices with commas between them, as in `problem.pick_devices`. SKUs of one period are spread over
+            them; several periods use the first.
+        warm: folder of an earlier plan to start from, of the same kind: one period, or several.
         spill: rounds that account for orders passed on to the next-best site; only in one period.
         whole: round to packs, smallest orders and orders worth their fixed cost; only in one period.
         threads: on a CPU; 0: one a core.
@@ -59,14 +63,16 @@ def plan(
     Raises: SetupError: an option that this model does not have, or a device that is not there.
     """
     single = is_one_period(instance)
-    where, wanted = pick_device(device), gap or GAPS[single]
-    if not single and (warm is not None or spill or whole):
-        raise SetupError("a warm start, spill and whole packs need one period supplied by the vendors directly")
+    where, wanted = pick_devices(device), GAPS[single] if gap is None else gap
+    if not single and (spill or whole):
+        raise SetupError("spill and whole packs need one period supplied by the vendors directly")
     began = time.perf_counter()
     if not single:
-        network = build_network(instance).to(where)
+        network = build_network(instance).to(where[0])
+        start = None if warm is None else read_start(warm, instance, network)
         built = time.perf_counter() - began
-        return of_network(instance, network, solve_network(network, wanted, threads, say), wanted, built)
+        return of_network(instance, network, solve_network(network, wanted, threads, say, start), wanted, built)
+    prices = None if warm is None else read_prices(warm, instance, reach(instance).sites)
     if spill:
         from ml.planning.spill import solve_with_spill
 
@@ -74,10 +80,10 @@ def plan(
         problem, found = spilled.problem, spilled.solution
         built = time.perf_counter() - began - found.seconds
     else:
-        problem = build(instance).to(where)
+        problem = build(instance)
         built = time.perf_counter() - began
-        say(f"{problem.value_MKN.numel():,} slices of demand made in {built:.1f} s")
-        found = solve(problem, wanted, warm, threads, say)
+        say(f"{problem.value_MKN.numel():,} slices of demand made in {built:.1f} s", 0.0)
+        found = solve(problem, wanted, prices, threads, lambda text: say(text, 0.5), where)
     result = of_problem(instance, problem, found, wanted, built)
     return in_packs(instance, problem, found, result) if whole else result
 
@@ -87,10 +93,8 @@ def in_packs(instance: Instance, problem: Problem, found: Solution, fractions: R
     from ml.planning.rounding import round_plan
 
     orders = {"pack_N": instance.pack_size, "min_order_N": instance.min_order, "order_cost_N": instance.order_cost}
-    problem, home = problem.to(torch.device("cpu")), torch.device("cpu")
-    prices = Prices(*(p.to(home) for p in (found.prices.storage_M, found.prices.flow_M, found.prices.supply_N)))
-    rounded = round_plan(problem, found.units_MN.to(home), prices, found.bound, **orders)
-    filled = replace(found, y_MKN=fill(problem, rounded.units_MN.float()), prices=prices, worth=rounded.worth)
+    rounded = round_plan(problem, found.units_MN, found.prices, found.bound, **orders)
+    filled = replace(found, y=(fill(problem, rounded.units_MN.float()),), worth=rounded.worth)
     made = of_problem(instance, problem, filled, fractions.summary["wanted_gap"], 0.0, rounded.units_MN.float())
     summary = fractions.summary | {
         "violations": asdict(rounded.worth.violations),
@@ -114,7 +118,7 @@ def of_problem(
     """
     way = reach(instance)
     units = found.units_MN if units_MN is None else units_MN
-    sales = torch.einsum("mkn,k->mn", found.y_MKN, problem.sold_K.to(found.y_MKN)) + problem.held_sold_MN
+    sales = found.sold_MN(problem.sold_K) + problem.held_sold_MN
     cover = units + problem.held_MN
     shape = (instance.skus, instance.sites, 1)
 
@@ -178,6 +182,7 @@ def of_network(instance: Instance, network: Network, found: NetworkSolution, wan
         supply_price=found.prices.supply.float().cpu().numpy(),
         summary=_summary(instance, "several periods", found, p, network.constant, wanted, built)
         | {"iterations": found.iterations},
+        keep=lambda folder: write_start(found.start, instance, network, folder),
     )
 
 

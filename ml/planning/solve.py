@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +62,12 @@ class Solution:
     """A plan and its proof.
 
     Args:
-        y_MKN: units by slice, float32. worth: value, use and violations of them.
-        prices: of the limits. bound: no plan is worth more. theta: last smoothing.
+        y: units by slice (M, K, n), float32, on each device those of its SKUs, in order.
+        worth: value, use and violations of them. prices: of the limits, on the CPU. bound: no plan is worth more. theta: last smoothing.
         evaluations: of the dual on all SKUs; samples: on the sample. seconds: wall time of `solve`.
     """
 
-    y_MKN: Tensor
+    y: tuple[Tensor, ...]
     worth: Worth
     prices: Prices
     bound: float
@@ -83,8 +83,17 @@ class Solution:
 
     @property
     def units_MN(self) -> Tensor:
-        """Units of each SKU for each site."""
-        return self.y_MKN.sum(1)
+        """Units of each SKU for each site, on the CPU."""
+        return torch.cat([part.sum(1).cpu() for part in self.y], 1)
+
+    @property
+    def y_MKN(self) -> Tensor:
+        """Units by slice, on the CPU."""
+        return torch.cat([part.cpu() for part in self.y], 2)
+
+    def sold_MN(self, sold_K: Tensor) -> Tensor:
+        """Units expected to be sold, on the CPU, given the probability that a unit of each slice is asked for."""
+        return torch.cat([torch.einsum("mkn,k->mn", part, sold_K.to(part)).cpu() for part in self.y], 1)
 
 
 def solve(
@@ -93,6 +102,7 @@ def solve(
     warm: Prices | None = None,
     threads: int = 0,
     progress: Progress | None = None,
+    devices: Sequence[torch.device] = (),
 ) -> Solution:
     """Plan one period.
 
@@ -101,26 +111,30 @@ def solve(
         warm: prices to start from, of the same sites and SKUs.
         threads: on a CPU; 0: one a core.
         progress: told in words what was reached.
+        devices: to spread the SKUs over; default: where the problem is.
     Raises: SetupError: `gap` is not above 0, or `warm` belongs to another problem.
     """
     if not gap > 0:
         raise SetupError(f"gap must be above 0, not {gap:g}")
-    with one_thread_each(problem.device):
-        return _solve(problem, gap, warm, threads or os.cpu_count() or 1, progress or (lambda _: None))
+    where = list(devices) or [problem.device]
+    with one_thread_each(*where):
+        return _solve(problem, gap, warm, threads or os.cpu_count() or 1, progress or (lambda _: None), where)
 
 
-def _solve(problem: Problem, gap: float, warm: Prices | None, threads: int, say: Progress) -> Solution:
+def _solve(
+    problem: Problem, gap: float, warm: Prices | None, threads: int, say: Progress, devices: Sequence[torch.device]
+) -> Solution:
     began = time.perf_counter()
     m, _, n = problem.shape
     samples = 0
     if warm is not None:
         if warm.storage_M.shape != (m,) or warm.supply_N.shape != (n,):
             raise SetupError(f"the earlier prices are of other sites or SKUs: {m} and {n} are wanted")
-        start = torch.cat([warm.storage_M, warm.flow_M]).double().clamp(min=0).to(problem.device)
-        dual = Dual(problem, threads, warm.supply_N, gap < EXACT_BELOW)
+        start = torch.cat([warm.storage_M, warm.flow_M]).double().clamp(min=0).cpu()
+        dual = Dual(problem, threads, warm.supply_N, gap < EXACT_BELOW, devices)
     else:
-        start, samples = _sampled(problem, gap, say)
-        dual = Dual(problem, threads, exact=gap < EXACT_BELOW)
+        start, samples = _sampled(problem, gap, say, devices[0])
+        dual = Dual(problem, threads, exact=gap < EXACT_BELOW, devices=devices)
     theta = fine_theta(gap)
     best: Solution | None = None
     worse = 0
@@ -129,7 +143,7 @@ def _solve(problem: Problem, gap: float, warm: Prices | None, threads: int, say:
     while True:
         start, _ = minimise(dual, start, theta, 0.3 * gap)
         y, worth = recover(dual, start, theta)
-        prices = Prices(start[:m].clone(), start[m:].clone(), dual.nu_N.double())
+        prices = Prices(start[:m].clone(), start[m:].clone(), dual.supply_price_N)
         found = Solution(
             y, worth, prices, dual.bound(start), theta, dual.evaluations, samples, time.perf_counter() - began
         )
@@ -148,15 +162,15 @@ def fine_theta(gap: float) -> float:
     return min(COARSE[-1], FINE * math.sqrt(gap))
 
 
-def _sampled(problem: Problem, gap: float, say: Progress) -> tuple[Tensor, int]:
+def _sampled(problem: Problem, gap: float, say: Progress, device: torch.device) -> tuple[Tensor, int]:
     """Prices from a sample of the SKUs, its limits scaled; and how many evaluations it took."""
     m, _, n = problem.shape
-    start = torch.zeros(2 * m, dtype=torch.float64, device=problem.device)
+    start = torch.zeros(2 * m, dtype=torch.float64)
     size = max(SAMPLE_LEAST, int(SAMPLE_SHARE * n))
     if n < 2 * size:
         return start, 0
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:size].sort().values.to(problem.device)
-    dual = Dual(problem.of(chosen, size / n), exact=gap < EXACT_BELOW)
+    dual = Dual(problem.of(chosen, size / n).to(device), exact=gap < EXACT_BELOW)
     for theta in (*COARSE, fine_theta(gap)):
         start, _ = minimise(dual, start, theta, 0.01)
     say(f"prices of a sample of {size:,} SKUs after {dual.evaluations} evaluations")
@@ -209,10 +223,10 @@ def newton_step(dual: Dual, prices: Tensor, point: Point, damping: float) -> Ten
     """
     m = len(prices) // 2
     finite = torch.isfinite(dual.limits)
-    at = prices[finite].cpu().numpy()
-    slope, limits = point.slope[finite].cpu().numpy(), dual.limits[finite].cpu().numpy()
-    curve = point.curve[finite][:, finite].cpu().numpy()
-    kind = torch.arange(2 * m, device=prices.device)[finite].cpu().numpy() >= m
+    at = prices[finite].numpy()
+    slope, limits = point.slope[finite].numpy(), dual.limits[finite].numpy()
+    curve = point.curve[finite][:, finite].numpy()
+    kind = torch.arange(2 * m)[finite].numpy() >= m
     step = np.zeros(len(prices))
     if not len(at):
         return prices.new_zeros(len(prices))
@@ -226,5 +240,5 @@ def newton_step(dual: Dual, prices: Tensor, point: Point, damping: float) -> Ten
     root = np.linalg.cholesky(scaled + np.eye(len(at)) * RIDGE)
     target = root.T @ (at * size) - np.linalg.solve(root, slope / size)
     best = nnls(root.T, target, maxiter=50 * len(at))[0] / size
-    step[finite.cpu().numpy()] = np.clip(best - at, -2 * reach, 2 * reach)
+    step[finite.numpy()] = np.clip(best - at, -2 * reach, 2 * reach)
     return torch.from_numpy(step).to(prices)

@@ -25,10 +25,10 @@ def over_threads(work: Callable[[int], T], keys: Sequence[int], threads: int) ->
 
 
 @contextmanager
-def one_thread_each(device: torch.device) -> Iterator[None]:
+def one_thread_each(*devices: torch.device) -> Iterator[None]:
     """torch works with one thread on a CPU inside."""
     before = torch.get_num_threads()
-    if device.type == "cpu":
+    if any(device.type == "cpu" for device in devices):
         torch.set_num_threads(1)
     try:
         yield

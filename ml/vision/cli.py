@@ -167,7 +167,8 @@ def _in_service() -> Path:
     from inventorybot.adapters.registry import ModelRegistry
     from inventorybot.settings import load
 
-    return ModelRegistry(load().models or None).current("count").path
+    settings = load()
+    return ModelRegistry(settings.models or None, settings.model_artifacts or None).current("count").path
 
 
 def _count_chunk(

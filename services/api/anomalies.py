@@ -120,7 +120,8 @@ async def distribution(parts: Has, id: AnomalyId) -> views.Distribution:
     found = await _one(parts, id)
     if found.knowledge.p is not None:
         return views.distribution(found, CountDistribution(found.knowledge.p))
-    rows = await parts.evidence.counts((found.site, found.bin)) if found.knowledge.image_id else []
+    key, pictured = (found.site, found.bin or ""), found.bin is not None and found.knowledge.image_id is not None
+    rows = await parts.evidence.counts(key) if pictured else []
     row = next((r for r in rows if r.image_id == found.knowledge.image_id), None)
     if row is None:
         raise Refuse(404, f"no picture stands behind the anomaly {id}")

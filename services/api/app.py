@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from inventorybot import __version__
 from inventorybot.wire.topics import ANOMALIES
-from services.api import anomalies, dead_letters, events, health, levels, plans, problems, stream
+from services.api import anomalies, dead_letters, events, health, levels, plans, problems, restock, stream
 from services.api.guard import Guard
 from services.api.hub import Hub
 from services.api.parts import Parts
@@ -23,7 +23,7 @@ from services.api.problems import Problem
 from services.api.schema import COMPONENTS
 
 DESCRIPTION = """Publish stock events; read levels, history, anomalies and dead letters; follow anomalies live;
-read network plans and ask what would be if.
+read network plans and ask what would be if; decide on restock recommendations.
 
 Every error is an RFC 9457 problem. A refused event has a stable `code` and a JSON Pointer `path`, the same as over Kafka
 and on the command line. 503 comes with Retry-After: send the same again, it does no harm. There is no authentication
@@ -33,6 +33,7 @@ TAGS = [
     {"name": "levels", "description": "what the record says, now and at any moment"},
     {"name": "anomalies", "description": "where the record and the world disagree"},
     {"name": "plans", "description": "what to buy and where to put it, and what room is worth at each site"},
+    {"name": "restock", "description": "what to order, with its arithmetic, for people to approve"},
     {"name": "dead letters", "description": "what could not be processed, and why"},
     {"name": "operation", "description": "probes and metrics"},
 ]
@@ -64,6 +65,7 @@ def create_app(parts: Parts) -> FastAPI:
         stream,
         anomalies,
         plans,
+        restock,
         dead_letters,
         health,
     ):  # the stream before /v1/anomalies/{id}

@@ -22,6 +22,7 @@ from inventorybot.adapters.cassandra.dead_letters import CassandraDeadLetters
 from inventorybot.adapters.cassandra.evidence import CassandraEvidence
 from inventorybot.adapters.cassandra.ledger import CassandraLedger
 from inventorybot.adapters.cassandra.plans import CassandraPlans
+from inventorybot.adapters.cassandra.restock import CassandraRestock
 from inventorybot.adapters.cassandra.session import Database
 from inventorybot.adapters.kafka import KafkaPublisher
 from inventorybot.adapters.kafka_log import KafkaLog
@@ -107,6 +108,7 @@ def assemble(
         anomalies=CassandraAnomalies(database),
         evidence=CassandraEvidence(database, now_ms),
         plans=CassandraPlans(database, now_ms),
+        restock=CassandraRestock(database, now_ms),
         dead_letters=letters,
         blobs=LazyBlobs(settings),
         times=wiring.time_limits(settings),

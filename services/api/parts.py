@@ -22,6 +22,7 @@ from inventorybot.ports import (
     LogReader,
     PlanStore,
     Publisher,
+    RestockStore,
 )
 from inventorybot.wire.codec import TimeLimits
 
@@ -58,6 +59,7 @@ class Parts:
     anomalies: AnomalyStore
     evidence: EvidenceStore
     plans: PlanStore
+    restock: RestockStore
     dead_letters: DeadLetters
     blobs: Blobs
     checks: Mapping[str, Callable[[], Awaitable[object]]]

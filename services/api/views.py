@@ -182,6 +182,8 @@ class StepView(BaseModel):
     probability: float | None
     recorded: int | None
     estimate: int | None
+    days_of_cover: float | None
+    expected_at: When | None
     why: str | None
     actor: str | None
     assignee: str | None
@@ -195,14 +197,20 @@ class AnomalyView(BaseModel):
     id: str
     kind: str
     site: str
-    bin: str
+    bin: str | None = Field(description="null: the anomaly is of the SKU at the whole site")
     sku: str | None
     status: alerts.Status
     raised_at: When
     updated_at: When
-    probability: float | None = Field(description="that the record is wrong")
-    recorded: int | None
-    estimate: int | None = Field(description="most probable units in the bin, all evidence taken together")
+    probability: float | None = Field(
+        description="that the record is wrong; projected-stock-out: that stock runs out before the horizon"
+    )
+    recorded: int | None = Field(
+        description="units on record: of the bin or, where bin is null, of the SKU at the site"
+    )
+    estimate: int | None = Field(description="most probable units there, all evidence taken together")
+    days_of_cover: float | None = Field(description="until what is recorded is expected to be gone, by the forecast")
+    expected_at: When | None = Field(description="when the stock is expected to be gone")
     looks: int | None
     why: str | None
     model: str | None
@@ -305,7 +313,8 @@ def _anomaly(x: alerts.Anomaly) -> dict[str, Any]:
     return {
         "id": x.id, "kind": x.kind, "site": x.site, "bin": x.bin, "sku": x.sku, "status": x.status,
         "raised_at": rfc3339(x.raised_at), "updated_at": rfc3339(x.updated_at), "probability": k.probability,
-        "recorded": k.recorded, "estimate": k.estimate, "looks": k.looks, "why": k.why, "model": k.model,
+        "recorded": k.recorded, "estimate": k.estimate, "days_of_cover": k.days_of_cover,
+        "expected_at": when(k.expected_at), "looks": k.looks, "why": k.why, "model": k.model,
         "image_id": k.image_id, "has_image": bool(k.image_at or k.image_url), "assignee": x.assignee,
         "acknowledged_by": x.acknowledged_by, "closed_by": x.closed_by, "close_reason": x.close_reason, "note": x.note,
     }  # fmt: skip
@@ -326,7 +335,8 @@ def step(x: alerts.Step) -> StepView:
     k = x.knowledge
     return StepView(
         event_id=x.event_id, action=x.action, at=rfc3339(x.at), probability=k.probability, recorded=k.recorded,
-        estimate=k.estimate, why=k.why, actor=x.actor, assignee=x.assignee, reason=x.reason, note=x.note,
+        estimate=k.estimate, days_of_cover=k.days_of_cover, expected_at=when(k.expected_at), why=k.why, actor=x.actor,
+        assignee=x.assignee, reason=x.reason, note=x.note,
     )  # fmt: skip
 
 

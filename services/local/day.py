@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from inventorybot.domain.events import Kind, Movement
+from inventorybot.domain.forecast import Forecast
 from inventorybot.wire.codec import Message, movement_message
 
 SOURCE = "demo/wms"
@@ -22,17 +24,20 @@ BINS = [f"P-{pod}-{shelf}{place}" for pod in range(1, 6) for shelf in "ABCD" for
 SKUS = [f"SKU-{number:04d}" for number in range(1, 41)]
 HOURS = 12
 HOUR_MS = 3_600_000
+WEEK_MS, FIRST_MONDAY_MS = 7 * 24 * HOUR_MS, 4 * 24 * HOUR_MS  # the epoch was a Thursday
+DAYS_A_WEEK, SPREAD = 1.5, (0.5, 0.8, 1.0, 1.2, 1.6)  # of the made-up forecast: days like this one, and its quantiles
 DUPLICATES, LATE = 0.03, 0.03  # shares of events that upstream says twice, or only after others that came later
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Args: messages: in the order of publishing. poison: how many of them can never be processed."""
+    """Args: messages: in the order of publishing. poison: how many of them can never be processed. sold: units, by SKU."""
 
     messages: list[Message]
     duplicates: int
     late: int
     poison: int
+    sold: Mapping[str, int]
 
 
 @dataclass
@@ -85,7 +90,22 @@ def make_day(seed: int, ends_at: int, events: int = 3000, site: str = "DEMO1") -
     step = len(messages) // (len(poison) + 1)
     for number, message in enumerate(poison, 1):
         messages.insert(number * step, message)
-    return Day(messages, duplicates, late, len(poison))
+    sold: dict[str, int] = defaultdict(int)
+    for event in house.told:
+        if event.kind in (Kind.SALE, Kind.SHIPMENT):
+            sold[event.sku] += event.quantity
+    return Day(messages, duplicates, late, len(poison), sold)
+
+
+def made_up_forecasts(day: Day, now: int, site: str = "DEMO1") -> list[Forecast]:
+    """Eight weeks from this one on, each a day and a half like this day, so that some of what is there will not last."""
+    monday = now - (now - FIRST_MONDAY_MS) % WEEK_MS
+    return [
+        Forecast(site, sku, monday + week * WEEK_MS, DAYS_A_WEEK * units,
+                 tuple(DAYS_A_WEEK * units * share for share in SPREAD), "made-up", now)
+        for sku, units in sorted(day.sold.items())
+        for week in range(8)
+    ]  # fmt: skip
 
 
 def _morning(house: _Warehouse) -> None:

@@ -15,7 +15,7 @@ import queue
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +23,12 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from inventorybot import wiring
+from inventorybot import tether, wiring
+from inventorybot.adapters.cassandra.forecasts import CassandraForecasts
 from inventorybot.clock import now_ms
+from inventorybot.domain.forecast import Forecast
 from inventorybot.settings import Settings, load
-from services.local import tether
-from services.local.day import Day, make_day
+from services.local.day import Day, made_up_forecasts, make_day
 
 EVENTS = 3000
 SECONDS = 10.0  # for the day's events: 300 a second, slow enough to watch, far below what one worker handles
@@ -61,9 +62,17 @@ def demo(
             robots.start(settings)  # they drive about while the day goes on
         day = make_day(seed, now, events)
         asyncio.run(publish(settings, day, console))
+        asyncio.run(forecast(settings, made_up_forecasts(day, now)))
         console.print(
             f"A day at site DEMO1: {len(day.messages):,} events, of which {day.duplicates} were said twice, {day.late} "
             f"came late and {day.poison} can never be processed (see `inventorybot dead-letters list`).",
+            highlight=False,
+            soft_wrap=True,
+        )
+        api = f"http://{settings.api_host}:{settings.api_port}"
+        console.print(
+            "What will run out, by a made-up forecast, shows within a minute: "
+            f"{api}/v1/anomalies?site=DEMO1&kind=projected-stock-out",
             highlight=False,
             soft_wrap=True,
         )
@@ -85,6 +94,15 @@ async def publish(settings: Settings, day: Day, console: Console) -> None:
                 await publisher.publish(day.messages[start : start + a_batch])
                 await pause
                 progress.advance(task, a_batch)
+
+
+async def forecast(settings: Settings, forecasts: Sequence[Forecast]) -> None:
+    """Store them, for the stock-watch agent to hold the day's stock against."""
+    database = wiring.database(settings)
+    try:
+        await CassandraForecasts(database).write(forecasts)
+    finally:
+        database.close()
 
 
 class Robots:

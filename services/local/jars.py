@@ -1,6 +1,6 @@
-"""Fetch the jars of the embedded Kafka and Cassandra, once a machine, and check every byte of them.
+"""Fetch the jars of the embedded Kafka and Cassandra and of Spark's connectors, once a machine, and check every byte of them.
 
-In: `jars.lock` beside this file (coordinates and SHA-256). Out: a folder of jars for each of the two, below the cache:
+In: `jars.lock` beside this file (coordinates and SHA-256). Out: a folder of jars for each of the three, below the cache:
 INVENTORYBOT_CACHE, else XDG_CACHE_HOME/inventorybot, else ~/.cache/inventorybot.
 Run: `python -m services.local.jars [--ivy-settings FILE]`; `make setup` does.
 
@@ -30,13 +30,13 @@ from xml.sax.saxutils import quoteattr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from inventorybot import tether
 from inventorybot.errors import SetupError
-from services.local import tether
 from services.local.cache import cache_root
 from services.local.java import find_java, java_env, network_options
 
 LOCK = Path(__file__).with_name("jars.lock")
-GROUPS = ("kafka", "cassandra")
+GROUPS = ("kafka", "cassandra", "spark")
 FETCH_TIMEOUT_S = 900  # 103 MB: 15 minutes is 1 Mbit/s; a fetch that takes longer is resumed by running it again
 
 
@@ -75,7 +75,7 @@ def published(group: str, jars: list[Jar], cache: Path) -> Path:
 
 
 def classpath(group: str) -> list[Path]:
-    """The jars of "kafka" or "cassandra", in a fixed order.
+    """The jars of "kafka", "cassandra" or "spark" (its connectors), in a fixed order.
 
     Raises: SetupError: they have not been fetched.
     """
@@ -131,7 +131,7 @@ def ivy_jar() -> Path:
 
 
 def fetch(ivy_settings: Path | None = None, console: Console | None = None) -> dict[str, Path]:
-    """Make sure that the jars of both groups are in the cache, and return their folders.
+    """Make sure that the jars of all groups are in the cache, and return their folders.
 
     Args:
         ivy_settings: an Ivy settings file, for a company that has a repository of its own.

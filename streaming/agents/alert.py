@@ -15,8 +15,8 @@ from inventorybot.domain.alerts import Anomaly, Step, advance
 from inventorybot.domain.ledger import revision
 from inventorybot.errors import BadEvent
 from inventorybot.ports import AnomalyStore, DeadLetter, DeadLetters
-from inventorybot.wire.anomalies import read_step
-from inventorybot.wire.codec import Record, check_key
+from inventorybot.wire.anomalies import check_step_key, read_step
+from inventorybot.wire.codec import Record
 
 
 class AlertAgent:
@@ -41,7 +41,7 @@ class AlertAgent:
         for record in records:
             try:
                 step = read_step(record)
-                check_key(record.key, step.site, step.bin)
+                check_step_key(record, step)
                 arrived.append((record, step))
             except BadEvent as error:
                 dead.append(DeadLetter.of(record, error))

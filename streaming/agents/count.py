@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -28,6 +28,8 @@ FETCHES = 16
 """Referenced pictures that are fetched at once: a store's latency is hidden, its rate limit is not met."""
 BUDGET_S = 0.25
 """How long the first picture of a batch may wait for the last: long batches are scored and published in parts."""
+AGAIN_S = 300.0
+"""A release that does not load is tried again after this at the latest: reading it anew costs little, and it may be whole."""
 _NAMESPACE = uuid.UUID("0b6b1f6e-5c0e-5d59-8a57-3d1f0f3f7c52")
 
 log = telemetry.log(__name__)
@@ -48,18 +50,20 @@ class Serving(Generic[R]):
     """The model in service, and the way to a newer one.
 
     Args:
-        current: names the release in service (blocks; equal to the last answer where nothing has changed).
-        load: loads a release (blocks).
+        current: names the release in service (equal to the last answer where nothing has changed).
+        load: fetches and loads a release (blocks).
         poll_s: how often to ask `current`.
         clock: seconds, monotonic.
+        spare: what to start with where the release in service turns out to be damaged; None: do not start then.
     """
 
     def __init__(
-        self, current: Callable[[], R], load: Callable[[R], CountModel], *, poll_s: float, clock: Callable[[], float]
-    ) -> None:
-        self._current, self._load, self._poll_s, self._clock = current, load, poll_s, clock
+        self, current: Callable[[], Awaitable[R]], load: Callable[[R], CountModel], *, poll_s: float,
+        clock: Callable[[], float], spare: R | None = None,
+    ) -> None:  # fmt: skip
+        self._current, self._load, self._poll_s, self._clock, self._spare = current, load, poll_s, clock, spare
         self._release: R | None = None
-        self._refused: R | None = None
+        self._refused = Refused[R]()
         self._model: CountModel | None = None
         self._asked = 0.0
         self._search: asyncio.Task[None] | None = None
@@ -67,37 +71,74 @@ class Serving(Generic[R]):
     async def model(self) -> CountModel:
         """The model to score with now. Waits for the first one only. Raises: TryLater, SetupError: there is none."""
         if self._model is None:
-            self._asked = self._clock()
-            release = await asyncio.to_thread(self._current)
-            self._serve(release, await asyncio.to_thread(self._load, release))
+            await self._start()
         elif self._clock() - self._asked >= self._poll_s and (self._search is None or self._search.done()):
             self._asked = self._clock()
             self._search = asyncio.create_task(self._look_for_newer())
         assert self._model is not None
         return self._model
 
+    async def _start(self) -> None:
+        """What is only away will come back, and the pictures wait for it; what is damaged stays so until someone acts."""
+        self._asked = self._clock()
+        release = await self._current()
+        try:
+            self._serve(release, await asyncio.to_thread(self._load, release))
+        except TryLater:
+            raise
+        except Exception:
+            if self._spare is None or self._spare == release:
+                raise
+            self._refuse(release)
+            self._serve(self._spare, await asyncio.to_thread(self._load, self._spare))
+
     def _serve(self, release: R, model: CountModel) -> None:
         self._release, self._model = release, model
         telemetry.MODEL.info({"name": model.name, "version": model.version})
         log.info("count model in service", name=model.name, version=model.version)
 
+    def _refuse(self, release: R) -> None:
+        wait_s = self._refused.add(release, self._clock(), self._poll_s)
+        telemetry.MODEL_SWAPS.labels("refused").inc()
+        log.exception("a release does not load; another stays in service", release=str(release), next_try_s=wait_s)
+
     async def _look_for_newer(self) -> None:
         """In the background: whatever goes wrong here, the release in service stays in service."""
         release: R | None = None
         try:
-            release = await asyncio.to_thread(self._current)
-            if release in (self._release, self._refused):
+            release = await self._current()
+            if release == self._release or self._refused.waits(release, self._clock()):
                 return
             self._serve(release, await asyncio.to_thread(self._load, release))
         except TryLater as error:
             telemetry.MODEL_SWAPS.labels("later").inc()
-            log.warning("cannot reach the model registry; keeping the release in service", reason=str(error))
+            log.warning("a release cannot be reached; keeping the one in service", reason=str(error))
         except Exception:  # a bad release may fail in any way, and must not stop the counting
-            self._refused = release
-            telemetry.MODEL_SWAPS.labels("refused").inc()
-            log.exception("a release does not load; keeping the one in service", release=str(release))
+            if release is None:
+                log.exception("nobody can say which release is in service; keeping the one that is")
+            else:
+                self._refuse(release)
         else:
             telemetry.MODEL_SWAPS.labels("swapped").inc()
+
+
+class Refused(Generic[R]):
+    """The release that did not load, and when it is tried again: someone may repair it, at the latest in `AGAIN_S`."""
+
+    def __init__(self) -> None:
+        self._release: R | None = None
+        self._times, self._until = 0, 0.0
+
+    def add(self, release: R, now: float, poll_s: float) -> float:
+        """Notes a failure. Returns: seconds until the next attempt, twice as many as the last time."""
+        self._times = self._times + 1 if release == self._release else 1
+        self._release, wait_s = release, min(poll_s * 2.0**self._times, AGAIN_S)
+        self._until = now + wait_s
+        return wait_s
+
+    def waits(self, release: R, now: float) -> bool:
+        """Whether it is too early to try that release again."""
+        return release == self._release and now < self._until
 
 
 class Pace:

@@ -118,6 +118,14 @@ async def test_the_list_is_filtered_by_status_kind_and_assignee(store: AnomalySt
     assert await listed(store, status="closed") == []
 
 
+async def test_an_anomaly_of_a_sku_at_a_whole_site_is_kept_and_listed_without_a_bin(store: AnomalyStore) -> None:
+    known = Knowledge(0.9, recorded=4, days_of_cover=1.5, expected_at=NOV_1 + 5)
+    a = replace(anomaly("a"), kind="projected-stock-out", bin=None, sku="kit/7", knowledge=known)
+    await store.write({"a": (a, 1)}, [])
+    assert [x async for x in store.list(kind="projected-stock-out")] == [replace(a, revision=1)]
+    assert await store.get(["a"]) == {"a": replace(a, revision=1)}
+
+
 async def test_what_has_ended_leaves_the_list_of_what_asks_for_work_for_good(store: AnomalyStore) -> None:
     a = anomaly("a")
     ended = replace(a, status=Status.RESOLVED)

@@ -58,6 +58,30 @@ async def test_of_two_forecasts_the_one_made_later_stays_in_whatever_order_they_
     assert await store.of_site(row.site, MONDAY) == [newer]
 
 
+async def test_the_forecasts_of_some_skus_are_read_from_the_period_that_holds_a_moment_on(
+    store: ForecastStore, row: Forecast
+) -> None:
+    skus = [replace(row, sku=f"K{n:03d}") for n in range(300)]
+    weeks = [replace(x, period=MONDAY + n * WEEK) for n in range(-2, 3) for x in [row, *skus]]
+    await store.write([*weeks, replace(row, site=f"{row.site}x")])
+    found = await store.of_skus(row.site, [row.sku, "K007", "nothing", row.sku], MONDAY + WEEK - 1)
+    assert found == {
+        sku: [replace(row, sku=sku, period=MONDAY + n * WEEK) for n in range(3)] for sku in (row.sku, "K007")
+    }
+    assert len(await store.of_skus(row.site, [x.sku for x in skus], MONDAY + WEEK)) == 300
+    ahead = await store.of_skus(row.site, ["K007"], MONDAY - 100 * WEEK)
+    assert [x.period for x in ahead["K007"]] == [MONDAY + n * WEEK for n in range(-2, 3)]
+    assert await store.of_skus("nowhere", ["K007"], MONDAY) == {}
+
+
+async def test_it_says_when_the_newest_forecasts_of_a_site_were_made(store: ForecastStore, row: Forecast) -> None:
+    assert await store.made_at(row.site) is None
+    later = replace(row, period=MONDAY + WEEK, made_at=MONDAY + 7)
+    await store.write([later, row, replace(later, sku="K1", made_at=MONDAY + 6)])
+    await store.write([replace(row, sku="K2")])
+    assert await store.made_at(row.site) == MONDAY + 7
+
+
 async def test_a_large_site_with_long_names_is_stored(store: ForecastStore, row: Forecast) -> None:
     await store.write([replace(row, sku=f"{n:05d}" + "ü" * 123) for n in range(4000)])
     assert len(await store.of_site(row.site, MONDAY)) == 4000

@@ -98,6 +98,27 @@ async def test_a_stale_write_changes_nothing(store: Any) -> None:
     assert (await store.load([KEY]))[KEY].applied == revision(0, 9)
 
 
+async def test_the_stock_of_a_site_is_summed_over_bins_by_sku(store: Any) -> None:
+    first = write_of(
+        Bin(),
+        (event("a", Kind.RECEIPT, 5, NOON, "K1"), revision(0, 3)),
+        (event("b", Kind.PICK, 2, NOON, "K2"), revision(0, 4)),
+        (event("c", Kind.CYCLE_COUNT, 0, NOON, "kit/7 grün"), revision(0, 5)),
+    )
+    other = BinWrite((KEY[0], "B2"), Bin(), revision(0, 9))
+    e = Movement("d", Kind.RECEIPT, NOON, KEY[0], "B2", "K1", 8, None, "why", "wms")
+    apply(other.state, e, revision(0, 9))
+    other.touched.add("K1")
+    elsewhere = BinWrite((f"{KEY[0]}-2", "B1"), other.state, revision(0, 9), touched={"K1"})
+    await store.write_levels([first, other, elsewhere])
+    assert await store.site_stock(KEY[0]) == {"K1": 13, "K2": -2, "kit/7 grün": 0}
+    assert await store.site_stock("nowhere") == {}
+    asked = ["K2", "K1", "nothing", "K1", "kit/7 grün"]
+    assert await store.sku_stock(KEY[0], asked) == {"K1": 13, "K2": -2, "kit/7 grün": 0}
+    assert await store.sku_stock(KEY[0], [f"K{n}" for n in range(500)]) == {"K1": 13, "K2": -2}
+    assert await store.sku_stock("nowhere", ["K1"]) == {}
+
+
 async def test_rows_written_twice_are_there_once(store: Any) -> None:
     write = write_of(Bin(), (event("a", Kind.RECEIPT, 5, NOON), revision(0, 3)))
     for _ in range(2):

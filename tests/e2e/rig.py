@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inventorybot import wiring
+from inventorybot import tether, wiring
 from inventorybot.errors import TryLater
 from inventorybot.settings import Settings, load
 from inventorybot.wire.codec import Message
-from services.local import tether
 from services.local.cassandra import Node
 from services.local.checks import free_ports
 from services.local.kafka import Broker

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.local import tether
+from inventorybot import tether
 from services.local.checks import free_ports
 from tests.e2e.rig import Platform, platform, until
 

@@ -23,6 +23,7 @@ from inventorybot.ports import DeadLetter
 from inventorybot.wire.codec import Record
 from services.api.app import create_app, document
 from tests.api_world import MINUTE, NOW, World, movement
+from tests.unit.restock.makers import recommendation
 
 CONFIG = SchemathesisConfig.from_dict(
     {
@@ -58,6 +59,7 @@ async def _stocked() -> World:
         "nightly", NOW, [SitePrice("BER1", 0, 1.0, 2.0)], [], {"prices": b"<svg/>", "flows": b"<svg/>"}
     )
     await world.plans.put(plan)
+    await world.restock.put([recommendation(at=NOW)])
     bad = Record("inventory.updates", 0, 17, b"BER1/A-1", b"{", [("ce_id", b"e")], NOW)
     await world.letters.put([DeadLetter.of(bad, BadEvent(Code.NOT_JSON, "/data", "the data is not JSON"))])
     return world

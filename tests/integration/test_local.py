@@ -21,8 +21,9 @@ from cassandra.policies import WhiteListRoundRobinPolicy
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from inventorybot import tether
 from inventorybot.errors import SetupError
-from services.local import checks, java, tether
+from services.local import checks, java
 from services.local.cassandra import Node
 from services.local.checks import HOST, free_ports
 from services.local.kafka import Broker
@@ -137,7 +138,7 @@ def test_both_listen_on_the_loopback_address_only(kafka: Broker, cassandra: Node
 
 
 def test_a_child_dies_with_its_parent_even_when_that_is_killed() -> None:
-    program = "from services.local import tether; print(tether.start(['sleep', '600']).pid, flush=True); input()"
+    program = "from inventorybot import tether; print(tether.start(['sleep', '600']).pid, flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))

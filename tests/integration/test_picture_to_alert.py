@@ -35,6 +35,10 @@ MINUTE = 60_000
 ALL = (topics.UPDATES, topics.BIN_IMAGES, topics.BIN_COUNTS, topics.LEVELS, topics.ANOMALIES)
 
 
+async def first_release() -> str:
+    return "v1"
+
+
 class Plant:
     """The agents of one site, and their consumers by hand."""
 
@@ -55,7 +59,7 @@ class Plant:
             ledger, self.publisher, self.dead, epoch=epochs["inventory.updates"], limits=TimeLimits(),
             belongs=self.belongs, now=now,
         )  # fmt: skip
-        serving = Serving(lambda: "v1", MemoryCountModel, poll_s=60, clock=time.monotonic)
+        serving = Serving(first_release, MemoryCountModel, poll_s=60, clock=time.monotonic)
         self.count = CountAgent(serving, MemoryBlobs({}), self.publisher, self.dead, limits=TimeLimits(), now=now)
         self.variance = VarianceAgent(
             ledger, self.evidence, self.anomalies, self.publisher, self.dead, rules=RULES,

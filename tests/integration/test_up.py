@@ -144,7 +144,7 @@ def test_when_it_is_killed_nothing_of_it_is_left(platform: Platform) -> None:
     platform.start()
     platform.wait_for("Ctrl-C stops everything")
     children = list(platform.children().values())
-    assert len(children) == 8, "Kafka, Cassandra, four agents, the planner, the API"
+    assert len(children) == 10, "Kafka, Cassandra, five agents, the planner, the schedule of jobs, the API"
     assert platform.process is not None
     platform.process.kill()
     platform.process.wait()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from inventorybot.domain.events import Movement
+from inventorybot.domain.forecast import Forecast
+from inventorybot.domain.outlook import Outlook
 from inventorybot.errors import BadEvent
 from inventorybot.wire.codec import Message, Record, TimeLimits, read_movement
-from services.local.day import DOCK, Day, make_day
+from services.local.day import DOCK, Day, made_up_forecasts, make_day
 
 NOW = 1_795_200_000_000
 
@@ -58,3 +60,23 @@ def test_told_once_and_in_order_the_day_never_takes_stock_that_is_not_there() ->
 
 def test_no_event_but_the_poison_lies_in_the_future() -> None:
     assert all(event.occurred_at <= NOW for event in events(make_day(7, NOW, 600)))
+
+
+def test_by_the_made_up_forecast_some_of_what_is_left_runs_out_within_a_week_and_most_of_it_does_not() -> None:
+    day, on_hand = make_day(7, NOW, 3000), Counter[str]()
+    levels: dict[tuple[str, str], int] = defaultdict(int)
+    once = {event.event_id: event for event in events(day)}
+    for event in sorted(once.values(), key=lambda event: (event.occurred_at, event.event_id)):
+        slot = (event.bin, event.sku)
+        levels[slot] = event.quantity if event.is_count else levels[slot] + event.delta
+        if arrival := event.arrival():
+            levels[(arrival.bin, arrival.sku)] += arrival.quantity
+    for (_, sku), units in levels.items():
+        on_hand[sku] += units
+    forecasts: dict[str, list[Forecast]] = defaultdict(list)
+    for forecast in made_up_forecasts(day, NOW):
+        forecast.check()
+        forecasts[forecast.sku].append(forecast)
+    days = {sku: Outlook.of(told).days_of_cover(on_hand[sku], NOW) for sku, told in forecasts.items()}
+    short = [sku for sku, cover in days.items() if cover <= 7]
+    assert 1 <= len(short) <= len(days) / 3

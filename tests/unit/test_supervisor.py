@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.local import tether
+from inventorybot import tether
 from services.local.supervisor import BACK_OFF_S, HEALTHY_S, Supervisor
 
 

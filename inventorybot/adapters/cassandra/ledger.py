@@ -51,6 +51,10 @@ _BINS = (
     "FROM level_by_bin WHERE site = ? AND bucket = ? AND bin IN ?"
 )
 _SKU = "SELECT bin, on_hand, revision, counted_at FROM level_by_sku WHERE site = ? AND bucket = ? AND sku = ?"
+_STOCK = (
+    "SELECT sku, sum(on_hand) AS on_hand FROM level_by_sku WHERE site = ? AND bucket = ? GROUP BY site, bucket, sku"
+)
+_STOCK_OF = "SELECT sku, on_hand FROM level_by_sku WHERE site = ? AND bucket = ? AND sku IN ?"
 _FACT = "occurred_at, event_id, sku, kind, quantity, revision, to_bin"
 _PLACE = "FROM ledger_by_bin WHERE site = ? AND bucket = ? AND week = ? AND bin = ?"
 _IDS = f"SELECT {_FACT} {_PLACE} LIMIT ?"  # our own names, here and below
@@ -249,6 +253,25 @@ class CassandraLedger:
         """One slice."""
         rows = await self._db.rows(_SKU, (site, bucket_of(sku), sku))
         return [Level(site, r.bin, sku, r.on_hand, r.revision, ms(r.counted_at)) for r in rows]
+
+    async def site_stock(self, site: str) -> dict[str, int]:
+        """All buckets at once; Cassandra adds the bins up."""
+        answers = await self._db.gather([(_STOCK, (site, bucket)) for bucket in range(BUCKETS)])
+        return dict(sorted((r.sku, r.on_hand) for rows in answers for r in rows))
+
+    async def sku_stock(self, site: str, skus: Sequence[str]) -> dict[str, int]:
+        """A slice a SKU, many in one query."""
+        names: dict[int, list[str]] = defaultdict(list)
+        for sku in dict.fromkeys(skus):
+            names[bucket_of(sku)].append(sku)
+        parts = [
+            (b, group[i : i + ASKED_AT_ONCE]) for b, group in names.items() for i in range(0, len(group), ASKED_AT_ONCE)
+        ]
+        found: dict[str, int] = {}
+        for rows in await self._db.gather([(_STOCK_OF, (site, bucket, part)) for bucket, part in parts]):
+            for sku, units in rows:
+                found[sku] = found.get(sku, 0) + units
+        return found
 
     async def catalogue(self, kind: str, site: str = "", after: str = "", limit: int = 100) -> list[Seen]:
         """All shards, merged by name."""

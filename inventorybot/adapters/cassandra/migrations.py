@@ -121,4 +121,40 @@ STEPS: tuple[tuple[str, ...], ...] = (
             id text, name text, svg blob,
             PRIMARY KEY ((id), name)) WITH default_time_to_live = {_YEAR_S} AND {_SERIES % 14}""",
     ),
+    (
+        # The restock recommendations of a SKU at a site, one a day, newest first. body: as it was worked out, written once;
+        # steps: what people did, only by lightweight transactions on `version`, which guards all days of the partition.
+        f"""CREATE TABLE restock (
+            site text, sku text, day int, version int static, body text, steps text, sent_at timestamp,
+            PRIMARY KEY ((site, sku), day))
+            WITH CLUSTERING ORDER BY (day DESC) AND default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # Where the recommendation of an id lies.
+        f"""CREATE TABLE restock_id (
+            id text, site text, sku text, day int,
+            PRIMARY KEY ((id))) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # Which SKUs of a site have one of a day; shard: crc32 of the SKU.
+        f"""CREATE TABLE restock_by_day (
+            site text, day int, shard int, sku text,
+            PRIMARY KEY ((site, day, shard), sku)) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # Which (day, site) the list has: one partition, a row a site a day.
+        f"""CREATE TABLE restock_day (
+            scope text, day int, site text,
+            PRIMARY KEY ((scope), day, site))
+            WITH CLUSTERING ORDER BY (day DESC, site ASC) AND default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # Which ones of a site may be approved and not yet received; `restock` tells which are.
+        f"""CREATE TABLE restock_under_way (
+            site text, sku text, day int,
+            PRIMARY KEY ((site), sku, day)) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+    ),
+    (
+        # When the newest forecasts of a site were made: whoever holds stock against them sees that there are newer ones.
+        f"""CREATE TABLE forecast_made (
+            site text, made_at timestamp,
+            PRIMARY KEY ((site))) WITH default_time_to_live = {_YEAR_S} AND {_LEVELED}""",
+        # What was last said of stock against forecast: a row a SKU and kind of anomaly, of those of which there ever was
+        # something to say; bucket: crc32 of the SKU.
+        f"""CREATE TABLE stock_watch (
+            site text, bucket int, sku text, kind text, state text,
+            PRIMARY KEY ((site, bucket), sku, kind)) WITH {_LEVELED}""",
+    ),
 )

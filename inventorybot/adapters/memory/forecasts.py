@@ -27,3 +27,17 @@ class MemoryForecasts:
     async def of_site(self, site: str, period: int) -> list[Forecast]:
         """By SKU."""
         return [x for _, x in sorted(self.rows.get((site, period), {}).items())]
+
+    async def of_skus(self, site: str, skus: Sequence[str], since: int) -> dict[str, list[Forecast]]:
+        """By SKU, rising."""
+        begins = await self.periods(site, 0)
+        first = max((t for t in begins if t <= since), default=since)
+        rows = [self.rows[site, t] for t in begins if t >= first]
+        found = {sku: [row[sku] for row in rows if sku in row] for sku in skus}
+        return {sku: told for sku, told in found.items() if told}
+
+    async def made_at(self, site: str) -> int | None:
+        """Of all periods."""
+        return max(
+            (x.made_at for (place, _), rows in self.rows.items() if place == site for x in rows.values()), default=None
+        )

@@ -82,6 +82,16 @@ class MemoryLedger:
         found = sorted(self.by_sku.get((site, sku), {}).items())
         return [Level(site, b, sku, s.on_hand, s.revision, s.counted_at) for b, (_, s) in found]
 
+    async def site_stock(self, site: str) -> dict[str, int]:
+        """Summed over bins."""
+        found = {sku: bins for (where, sku), bins in self.by_sku.items() if where == site}
+        return {sku: sum(slot.on_hand for _, slot in bins.values()) for sku, bins in sorted(found.items())}
+
+    async def sku_stock(self, site: str, skus: Sequence[str]) -> dict[str, int]:
+        """Summed over bins."""
+        found = {sku: self.by_sku.get((site, sku), {}) for sku in skus}
+        return {sku: sum(slot.on_hand for _, slot in bins.values()) for sku, bins in found.items() if bins}
+
     async def catalogue(self, kind: str, site: str = "", after: str = "", limit: int = 100) -> list[Seen]:
         """By name."""
         found = sorted(

@@ -34,15 +34,18 @@ class Shelf:
 
     def __init__(self) -> None:
         self.current, self.broken, self.away, self.now = "v1", set[str](), False, 0.0
+        self.unreachable = set[str]()
         self.loads: list[str] = []
 
-    def ask(self) -> str:
+    async def ask(self) -> str:
         if self.away:
             raise TryLater("model registry", "no answer")
         return self.current
 
     def load(self, release: str) -> MemoryCountModel:
         self.loads.append(release)
+        if release in self.unreachable:
+            raise TryLater("model registry", "no answer")
         if release in self.broken:
             raise SetupError(f"{release} is damaged")
         return MemoryCountModel(release)
@@ -54,7 +57,7 @@ class Scene:
     def __init__(self) -> None:
         self.shelf, self.topic, self.dead = Shelf(), MemoryPublisher(), MemoryDeadLetters()
         self.blobs = MemoryBlobs({"s3://pods/1.jpg": b"7"})
-        serving = Serving(self.shelf.ask, self.shelf.load, poll_s=5.0, clock=lambda: self.shelf.now)
+        serving = Serving(self.shelf.ask, self.shelf.load, poll_s=5.0, clock=lambda: self.shelf.now, spare="v0")
         self.agent = CountAgent(serving, self.blobs, self.topic, self.dead, limits=TimeLimits(), now=lambda: NOON)
 
     def counts(self) -> list[BinCountData]:
@@ -176,19 +179,73 @@ async def test_the_release_in_service_serves_while_the_newer_one_loads(scene: Sc
     await scene.until(lambda: scene.counts()[-1].model.version == "v2")
 
 
-async def test_a_release_that_does_not_load_is_refused_once_and_the_old_one_stays(scene: Scene) -> None:
+async def test_a_release_that_does_not_load_leaves_the_old_one_in_service_and_is_tried_again_ever_more_rarely(
+    scene: Scene,
+) -> None:
+    """
+    asked at (s)     5   10   15   20   25   30   35   40 …
+    tried            x         x                   x        waits 10, 20, 40 … 300
+    """
     refused = _metric(telemetry.MODEL_SWAPS, "inventorybot_model_swaps_total", outcome="refused")
     await scene.agent.handle(as_records(IMAGES, [image("i1")]))
     scene.shelf.current = "v2"
     scene.shelf.broken.add("v2")
-    await scene.until(lambda: len(scene.shelf.loads) == 2)
-    count = len(scene.counts())
-    await scene.until(lambda: len(scene.counts()) > count + 5)
-    assert scene.shelf.loads == ["v1", "v2"]
+    tried: list[float] = []
+    while scene.shelf.now < 1000:
+        scene.shelf.now += 5
+        await scene.agent.handle(as_records(IMAGES, [image("x")]))
+        search = scene.agent._serving._search
+        assert search is not None
+        await search
+        if len(scene.shelf.loads) > len(tried) + 1:
+            tried.append(scene.shelf.now)
+    assert tried == [5, 15, 35, 75, 155, 315, 615, 915]
     assert {c.model.version for c in scene.counts()} == {"v1"}
-    assert _metric(telemetry.MODEL_SWAPS, "inventorybot_model_swaps_total", outcome="refused") == refused + 1
+    assert _metric(telemetry.MODEL_SWAPS, "inventorybot_model_swaps_total", outcome="refused") == refused + 8
+    scene.shelf.broken.clear()  # somebody has repaired it
+    await scene.until(lambda: scene.counts()[-1].model.version == "v2")
+    assert scene.shelf.now <= 1230
+
+
+async def test_a_release_that_does_not_load_does_not_keep_the_next_one_waiting(scene: Scene) -> None:
+    await scene.agent.handle(as_records(IMAGES, [image("i1")]))
+    scene.shelf.current = "v2"
+    scene.shelf.broken.add("v2")
+    await scene.until(lambda: len(scene.shelf.loads) == 2)
     scene.shelf.current = "v3"
     await scene.until(lambda: scene.counts()[-1].model.version == "v3")
+    assert "v2" not in {c.model.version for c in scene.counts()}
+
+
+async def test_a_release_whose_files_cannot_be_reached_is_tried_again_at_every_look(scene: Scene) -> None:
+    later = _metric(telemetry.MODEL_SWAPS, "inventorybot_model_swaps_total", outcome="later")
+    await scene.agent.handle(as_records(IMAGES, [image("i1")]))
+    scene.shelf.current = "v2"
+    scene.shelf.unreachable.add("v2")
+    await scene.until(lambda: len(scene.shelf.loads) >= 4)
+    assert scene.counts()[-1].model.version == "v1"
+    assert _metric(telemetry.MODEL_SWAPS, "inventorybot_model_swaps_total", outcome="later") >= later + 2
+    scene.shelf.unreachable.clear()
+    await scene.until(lambda: scene.counts()[-1].model.version == "v2")
+
+
+async def test_an_agent_that_starts_on_a_damaged_release_serves_the_one_that_ships_until_it_is_repaired(
+    scene: Scene,
+) -> None:
+    scene.shelf.broken.add("v1")
+    await scene.agent.handle(as_records(IMAGES, [image("i1")]))
+    assert [c.model.version for c in scene.counts()] == ["v0"]
+    scene.shelf.broken.clear()
+    await scene.until(lambda: scene.counts()[-1].model.version == "v1")
+
+
+async def test_an_agent_that_starts_while_the_files_cannot_be_reached_waits_and_loses_nothing(scene: Scene) -> None:
+    scene.shelf.unreachable.add("v1")
+    with pytest.raises(TryLater):
+        await scene.agent.handle(as_records(IMAGES, [image("i1")]))
+    scene.shelf.unreachable.clear()
+    await scene.agent.handle(as_records(IMAGES, [image("i1")]))
+    assert [c.model.version for c in scene.counts()] == ["v1"]
 
 
 async def test_a_registry_that_is_away_is_asked_again_later(scene: Scene) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # for LightGBM, loaded below: on tables as small as these, threads only wait for each other
 
 from ml.anomaly.evaluate import best_threshold, scored
 from ml.anomaly.model import Detector

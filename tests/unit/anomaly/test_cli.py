@@ -20,7 +20,7 @@ train_app.command()(train_anomaly)
 evaluate_app = typer.Typer()
 evaluate_app.command()(evaluate_anomaly)
 
-SMALL = ["--series", "300", "--days", "120", "--replays", "1", "--no-harder"]
+SMALL = ["--series", "200", "--days", "60", "--replays", "1", "--no-harder"]
 
 
 def test_an_evaluation_leaves_a_page_that_needs_no_other_and_its_figures(detector: Detector, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_an_evaluation_leaves_a_page_that_needs_no_other_and_its_figures(detecto
 def test_real_sales_are_measured_on(detector: Detector, tmp_path: Path) -> None:
     detector.save(tmp_path / "release")
     weekly(8, 40, 40).to_csv(tmp_path / "sales.csv", index=False)
-    asked = [*SMALL, "--release", str(tmp_path / "release")]
+    asked = [*SMALL, "--series", "300", "--days", "120", "--release", str(tmp_path / "release")]
     result = CliRunner().invoke(
         evaluate_app, [*asked, "--sales", str(tmp_path / "sales.csv"), "--out", str(tmp_path / "out")]
     )
@@ -64,7 +64,7 @@ def test_sales_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_calibrating_leaves_a_release_whose_card_says_on_what_and_how_well(tmp_path: Path) -> None:
-    asked = ["--no-trees", "--series", "100", "--seed", "60", "--version", "v7", "--out", str(tmp_path)]
+    asked = ["--no-trees", "--series", "200", "--days", "60", "--seed", "60", "--version", "v7", "--out", str(tmp_path)]
     result = CliRunner().invoke(train_app, asked)
     assert result.exit_code == 0, result.output
     card = load(tmp_path).card

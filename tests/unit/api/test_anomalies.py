@@ -47,6 +47,18 @@ async def test_a_person_acknowledges_assigns_and_closes_and_everybody_learns_of_
     ]  # fmt: skip
 
 
+async def test_a_projected_stock_out_shows_its_date_and_is_acknowledged_though_it_has_no_bin(world: World) -> None:
+    known = Knowledge(probability=0.9, recorded=4, days_of_cover=1.5, expected_at=NOW)
+    await world.raise_anomaly(kind="projected-stock-out", bin=None, sku="kit/7", knowledge=known)
+    async with world.alert_agent(), world.client() as api:
+        (found,) = (await api.get("/v1/anomalies", params={"kind": "projected-stock-out"})).json()["items"]
+        assert (found["bin"], found["sku"], found["days_of_cover"]) == (None, "kit/7", 1.5)
+        assert found["expected_at"] == "2026-11-21T06:37:00.000Z"
+        assert (await api.get("/v1/anomalies/a-1/distribution")).status_code == 404
+        answer = await api.post("/v1/anomalies/a-1/acknowledge", json={"actor": "kim"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "acknowledged")
+
+
 async def test_without_an_alert_agent_the_step_is_published_and_the_answer_says_not_yet(world: World) -> None:
     await world.raise_anomaly()
     async with world.client() as api:

@@ -26,6 +26,14 @@ def poisson(n: int, t: int, seed: int = 1, mean: float = 20.0) -> np.ndarray:
     return rng.poisson(mean * rng.uniform(0.5, 2.0, (n, 1)), (n, t)).astype(np.float64)
 
 
+def promoted(n: int = 12, t: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """(n, t) units, and a flag that is set in the period before units treble."""
+    rng = np.random.default_rng(4)
+    flag = (rng.random((n, t)) < 0.3).astype(float)
+    lift = np.concatenate([np.ones((n, 1)), 1 + 2 * flag[:, :-1]], axis=1)
+    return rng.poisson(20 * lift).astype(float), flag
+
+
 def table(path: Path, units: np.ndarray, **columns: object) -> Path:
     """Writes weekly sales (N, T) as CSV: store, item, week, units and further columns; returns the path."""
     n, t = units.shape
@@ -36,3 +44,14 @@ def table(path: Path, units: np.ndarray, **columns: object) -> Path:
         frame[name] = values
     frame.to_csv(path, index=False)
     return path
+
+
+def daily(sold: np.ndarray, first: str = "2025-01-06", **columns: np.ndarray) -> pd.DataFrame:
+    """Rows as the lake's daily table has them from units (S, I, D): sites s0 …, SKUs k0 …; further columns are (S, I, D)."""
+    sites, skus, days = sold.shape
+    index = pd.MultiIndex.from_product(
+        [[f"s{i}" for i in range(sites)], [f"k{i}" for i in range(skus)], pd.date_range(first, periods=days)],
+        names=["site", "sku", "day"],
+    )
+    out = index.to_frame(index=False).assign(sold=sold.ravel().astype(np.int64))
+    return out.assign(**{name: values.ravel() for name, values in columns.items()})

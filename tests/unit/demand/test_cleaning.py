@@ -126,3 +126,15 @@ def test_a_semicolon_table_with_decimal_commas_and_leading_zeros_is_read(tmp_pat
     found = cleaned(frame).panel
     assert (found.store[0], found.item[0]) == ("007", "0012")
     assert found.units.tolist() == [[1.5, 2.5]]
+
+
+@pytest.mark.parametrize(
+    ("units", "found"),
+    [
+        (["1,234", "5", "1,000.5"], [1234, 5, 1000.5]),
+        (["1.234,5", "2,5", "1.000"], [1234.5, 2.5, 1000]),
+        ([" 7 ", "8", "9"], [7, 8, 9]),
+    ],
+)
+def test_thousands_set_apart_are_read_as_the_column_writes_them(units: list[str], found: list[float]) -> None:
+    assert cleaned(weekly(units)).panel.units.tolist() == [found]

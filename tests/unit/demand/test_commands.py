@@ -74,7 +74,7 @@ def test_constant_zero_new_and_single_series_are_forecast_sensibly(tmp_path: Pat
 def test_a_model_is_trained_compared_reported_kept_without_pickle_and_used_again(tmp_path: Path) -> None:
     sales, model = table(tmp_path / "s.csv", poisson(12, 45)), tmp_path / "model"
     said = run("train", "--sales", sales, "--horizon", 4, "--out", model, "--report", tmp_path / "report")
-    for name in ("MLP", "LightGBM", "RandomForest", "Linear", "Lasso", "Ridge", "ElasticNet", "KNN", "Theta", "AutoETS",
+    for name in ("MLP", "LightGBM", "LightGBM (mlforecast)", "RandomForest", "Linear", "Lasso", "Ridge", "ElasticNet", "KNN", "Theta", "AutoETS",
                  "Croston", "TSB", "ADIDA", "seasonal naive", "moving average", "chosen"):  # fmt: skip
         assert name in said
     page = (tmp_path / "report" / "report.html").read_text()
@@ -125,3 +125,39 @@ def test_the_last_periods_are_held_back_and_judged(tmp_path: Path) -> None:
 def test_a_wrong_ending_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"ends neither in \.parquet nor in \.csv"):
         run("forecast", "--sales", tmp_path / "none.csv", "--horizon", 2, "--out", tmp_path / "f.xlsx")
+
+
+def test_a_planned_promotion_of_a_table_beside_the_sales_is_forecast(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    weeks = pd.date_range("2025-01-06", periods=46, freq="7D")
+    promoted = np.zeros(46)
+    promoted[rng.permutation(44)[:14]] = 1
+    promoted[44:] = (1, 0)  # planned: on in the first week ahead, off in the second
+    units = rng.poisson(40 * (1 + promoted[:44]), (20, 44)).astype(float)
+    days = [d + pd.Timedelta(days=i) for d, on in zip(weeks, promoted, strict=True) if on for i in range(7)]
+    beside = pd.DataFrame({"site": "", "sku": "", "day": days, "name": "promotion", "value": 1})
+    beside.to_csv(tmp_path / "beside.csv", index=False)
+    sales = table(tmp_path / "s.csv", units)
+    common = ("forecast", "--sales", sales, "--horizon", 2, "--out", tmp_path / "f.csv")
+    run(*common, "--covariates", tmp_path / "beside.csv")
+    by_week = checked(tmp_path / "f.csv", 20, 2).groupby("period")["mean"].mean().tolist()
+    assert by_week[0] > 1.5 * by_week[1]  # in truth 80 and 40
+
+
+def test_a_search_leaves_its_trials_with_the_model(tmp_path: Path) -> None:
+    sales = table(tmp_path / "s.csv", poisson(5, 26))
+    run("train", "--sales", sales, "--horizon", 2, "--out", tmp_path / "m", "--search", "optuna", "--trials", 2)
+    trials = pd.read_csv(tmp_path / "m" / "trials.csv")
+    assert len(trials) == 2
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    best = trials[trials["best"]].iloc[0]
+    assert card["config"]["mlp"]["width"] == best["width"]
+    assert card["networks"]["mlp"]["config"]["lr"] == pytest.approx(best["lr"])
+
+
+def test_what_the_network_of_another_business_is_worth_is_said(tmp_path: Path) -> None:
+    run("train", "--sales", table(tmp_path / "a.csv", poisson(8, 30)), "--horizon", 2, "--out", tmp_path / "m")
+    there = table(tmp_path / "b.csv", poisson(6, 20, seed=5))
+    said = run("evaluate", "--sales", there, "--horizon", 2, "--base", tmp_path / "m", "--given", 10)
+    assert "MLP from scratch" in said
+    assert "the transferred MLP (WAPE" in said

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from ml.demand import classical, ensemble, statistical
+from ml.demand import classical, ensemble, recursive, statistical
 from ml.demand.mlp import Mlp, MlpConfig, hashed
+from ml.demand.periods import Periods
 from ml.demand.trees import Trees, TreesConfig
-from tests.unit.demand.makers import panel, poisson
+from tests.unit.demand.makers import panel, poisson, promoted
 
 NET = MlpConfig(width=32, steps=80, rows=3000, batch=256)
 
@@ -39,6 +43,15 @@ def test_no_method_fails_on_what_cannot_be_learnt_from(name: str) -> None:
     assert np.isfinite(found).all()
     assert found[0].tolist() == [0.0] * 4
     assert found[1].tolist() == pytest.approx([7.0] * 4)
+
+
+@pytest.mark.parametrize(("kind", "t"), [("weekly", 6), ("monthly", 30)])
+def test_mlforecast_does_not_fail_on_what_cannot_be_learnt_from(kind: str, t: int) -> None:
+    odd = np.vstack([np.zeros(t), np.full(t, 7.0), np.r_[np.full(t - 1, np.nan), 3], np.full(t, np.nan), poisson(1, t)])
+    found = recursive.forecast(panel(odd, kind), 3)
+    assert np.isfinite(found).all()
+    assert found[0].tolist() == [0.0] * 3
+    assert found[1] == pytest.approx([7.0] * 3)
 
 
 def test_trees_learn_a_pattern_that_repeats_every_year() -> None:
@@ -109,3 +122,33 @@ def test_a_segment_gets_its_own_model_only_where_that_is_better() -> None:
     assert choice["erratic"] == {"b": 1.0}
     mixed = ensemble.by_segment({"a": first, "b": second}, choice, segment)
     np.testing.assert_array_equal(mixed, y)
+
+
+@pytest.mark.parametrize("name", ["promo", "on deal, [in %]", 'größe "x"'])
+def test_a_covariate_of_any_name_is_learnt_from(name: str) -> None:
+    units, flag = promoted(30)
+    found = Trees.fit(panel(units, **{name: flag}), 1, TreesConfig(rounds=80, rows=4_000))
+    last = flag[:, -1] > 0
+    ahead = found.predict(panel(units, **{name: flag}), 1)[:, 0]
+    assert ahead[last].mean() > 2 * ahead[~last].mean()  # in truth three times
+
+
+def test_mlforecast_forecasts_a_level_and_learns_from_more_series_than_it_forecasts() -> None:
+    every = panel(np.vstack([np.full((5, 40), 10.0) + np.arange(5)[:, None], np.zeros((1, 40))]))
+    found = recursive.forecast(every.only(np.array([4, 1, 5])), 3, learn_from=every)
+    np.testing.assert_allclose(found, [[14.0] * 3, [11.0] * 3, [0.0] * 3], rtol=0.03)
+
+
+def test_a_network_of_less_than_a_year_does_not_guess_what_other_seasons_do() -> None:
+    units = poisson(10, 30)
+    winter, summer = (
+        replace(panel(units), periods=Periods("weekly", pd.Timestamp(first), 30, True))
+        for first in ("2025-01-06", "2025-07-07")
+    )
+    net = Mlp.fit(winter, 3, NET)
+    np.testing.assert_array_equal(net.predict(winter, 3), net.predict(summer, 3))
+    year = poisson(10, 60)
+    long = replace(panel(year), periods=Periods("weekly", pd.Timestamp("2025-01-06"), 60, True))
+    other = replace(long, periods=Periods("weekly", pd.Timestamp("2025-07-07"), 60, True))
+    net = Mlp.fit(long, 3, NET)
+    assert (net.predict(long, 3) != net.predict(other, 3)).any()

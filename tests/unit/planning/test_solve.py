@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from inventorybot.errors import SetupError
 from ml.planning.dual import Dual
 from ml.planning.generate import Sizes, generate
-from ml.planning.problem import Problem, evaluate, fill, pick_device
+from ml.planning.problem import Problem, evaluate, fill, pick_devices
 from ml.planning.program import of_problem
 from ml.planning.segments import build
 from ml.planning.solve import solve
@@ -144,7 +144,7 @@ def test_a_gap_of_nothing_is_refused() -> None:
 
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(SetupError, match="'tpu' is not to be had here"):
-        pick_device("tpu")
+        pick_devices("tpu")
 
 
 def test_units_fill_the_best_slices_first_and_the_rest_has_its_surplus_value() -> None:

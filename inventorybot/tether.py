@@ -1,7 +1,7 @@
 """Run a command that cannot outlive whoever started it, not even when that one is killed with SIGKILL.
 
 In: a command line. Out: the command, in the place of this process; the kernel kills it when its parent dies.
-Run: `python services/local/tether.py PARENT_PID SIGNAL COMMAND…`; from Python, `tether.start([...])`.
+Run: `python inventorybot/tether.py PARENT_PID SIGNAL COMMAND…`; from Python, `tether.start([...])`.
 
 `prctl(PR_SET_PDEATHSIG)` holds for the process that asks, and stays through `exec` (of a program that is not set-uid):
 so this little program asks and then becomes the command. It is Linux's; elsewhere the command runs untethered.

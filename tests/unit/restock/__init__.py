@@ -1,0 +1,1 @@
+"""Restock: lead-time demand, policies, decisions, the job and the back-test."""
