@@ -22,6 +22,8 @@ PER_STRETCH = 32
 TAIL_CELLS = 48
 """Atoms beyond q95, equally spaced in the logarithm of the probability that is left, down to TAIL_END."""
 TAIL_END = 1e-7
+NOTHING = 1e-9
+"""Units below which there is no room to bend a quantile function: a billionth of an item moves no order."""
 LEAST_TAIL, MOST_TAIL = 0.5, 2.0
 """The tail's mean, as a multiple of what q75 and q95 suggest."""
 RARE_TAIL = 20.0
@@ -71,7 +73,7 @@ def atoms(mean: Floats | None, quantiles: Floats) -> Floats:
     tail = np.clip(wanted, least, most)
     missing = over * (wanted - tail)
     room = (rise @ _WIDTHS) * (0.5 - float(_LATE.mean()))
-    bend = np.clip(np.divide(missing, room, out=np.zeros_like(room), where=room > 0), -1, 1)[:, None]
+    bend = np.clip(np.divide(missing, room, out=np.zeros_like(room), where=room > NOTHING), -1, 1)[:, None]
     shape = (1 - abs(bend)) * _T + np.where(bend < 0, -bend, 0.0) * _LATE + np.where(bend > 0, bend, 0.0) * _EARLY
     body = starts[:, :, None] + rise[:, :, None] * shape[:, None, :]
     above = q[:, -1:] + tail[:, None] * _TAIL_AT

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inventorybot.errors import BadEvent
@@ -44,6 +44,7 @@ def test_a_distribution_keeps_the_quantiles_and_the_mean_of_its_forecast() -> No
     st.lists(st.floats(0, 50), min_size=5, max_size=5).map(sorted),
     st.floats(0.2, 3.0),
 )
+@example([0.0, 0.0, 0.0, 0.0, 2.2e-313], 1.0)
 def test_any_forecast_makes_a_rising_quantile_function_that_is_never_below_zero(q: list[float], factor: float) -> None:
     x = atoms(np.array([factor * (q[2] + 0.01)]), np.array([q]))[0]
     assert (x >= 0).all()
