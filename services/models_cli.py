@@ -154,7 +154,7 @@ def _lines(registry: ModelRegistry, name: str) -> list[str]:
 
 def _figure(card: dict[str, Any]) -> str:
     found = card.get("held_out")
-    return f"{found['metric']} {found['value']}" if isinstance(found, dict) else "no held-out figure"
+    return f"{found['metric']} {round(found['value'], 4)}" if isinstance(found, dict) else "no held-out figure"
 
 
 @contextmanager
