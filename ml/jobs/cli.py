@@ -51,7 +51,7 @@ class Recorded(group(JOBS)):  # type: ignore[misc]  # the class is made by a fun
             except InventoryBotError as error:
                 said = str(error)
                 raise
-            except Exception as error:
+            except Exception as error:  # whatever it is, the journal says how the run ended
                 said = f"{type(error).__name__}: {error}"
                 raise
             finally:

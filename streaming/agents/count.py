@@ -86,7 +86,7 @@ class Serving(Generic[R]):
             self._serve(release, await asyncio.to_thread(self._load, release))
         except TryLater:
             raise
-        except Exception:
+        except Exception:  # a bad release may fail in any way; at the start what ships serves in its place
             if self._spare is None or self._spare == release:
                 raise
             self._refuse(release)
