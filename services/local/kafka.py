@@ -139,7 +139,8 @@ class Broker(Server):
         Raises: SetupError: the tool refused; says why.
         """
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        # In one piece: one id in 64 begins with a dash, and would be taken for an option.
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties)]
         done = subprocess.run(
             self.java("-Xmx128m", *self._base(), *tool),
             capture_output=True,

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -101,6 +102,12 @@ def test_a_broker_keeps_acknowledged_messages_through_a_crash_and_through_an_ord
     broker.start()
     broker.wait_ready()
     assert read(broker, "t", 2) == [b"before the crash", b"after it"]
+
+
+def test_a_cluster_id_that_begins_with_a_dash_is_no_option(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.local.kafka.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
+    broker.start()
+    assert "cluster.id=-A" in next(broker.folder.rglob("meta.properties")).read_text()
 
 
 def test_a_node_keeps_acknowledged_writes_through_a_crash_and_through_an_orderly_stop(node: Node) -> None:
