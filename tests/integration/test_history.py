@@ -110,7 +110,7 @@ def database(platform: Platform) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def ledger(platform: Platform, spark: SparkSession) -> CassandraSource:
-    point_at_cassandra(spark, platform.settings)
+    point_at_cassandra(spark, platform.settings, platform.folder)
     return CassandraSource(spark, platform.settings.cassandra_keyspace, 400)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from inventorybot.errors import SetupError
+from inventorybot.java import JKS_PASSWORD, key_store
 from services.local import jars, java, setup
 from services.local.cache import cache_root
 
@@ -90,10 +91,10 @@ def test_java_can_read_the_trust_store_that_we_write(tmp_path: Path) -> None:
     if not certificates:
         pytest.skip("this machine trusts no certificate authority")
     store = tmp_path / "trusted.jks"
-    store.write_bytes(java.key_store(certificates))
+    store.write_bytes(key_store(certificates))
     keytool = java.find_java().resolve().with_name("keytool")
     listed = subprocess.run(
-        [keytool, "-list", "-keystore", store, "-storetype", "JKS", "-storepass", java.JKS_PASSWORD],
+        [keytool, "-list", "-keystore", store, "-storetype", "JKS", "-storepass", JKS_PASSWORD],
         capture_output=True,
         text=True,
         timeout=60,  # it takes a second

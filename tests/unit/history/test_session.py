@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyspark import SparkConf
@@ -10,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from inventorybot.errors import SetupError
 from inventorybot.settings import load
-from ml.history.session import configuration
+from ml.history.session import configuration, point_at_cassandra
 
 
 def test_times_are_utc_whatever_the_machine_says(spark: SparkSession) -> None:
@@ -46,3 +47,22 @@ def test_what_spark_submit_said_stays() -> None:
 def test_a_folder_without_the_connectors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="holds no jars of the connectors: run `make setup`"):
         configuration("job", load({"INVENTORYBOT_SPARK_JARS": str(tmp_path)}), connectors=True)
+
+
+def test_a_cluster_must_be_told_where_its_trust_store_is(spark: SparkSession, tmp_path: Path) -> None:
+    told = load({"INVENTORYBOT_CASSANDRA_CA_FILE": "/etc/ca.pem"})
+    cluster = SimpleNamespace(sparkContext=SimpleNamespace(master="spark://host:7077"), conf=spark.newSession().conf)
+    with pytest.raises(SetupError, match=r"every machine has.*ssl\.trustStore\.path=PATH"):
+        point_at_cassandra(cluster, told, tmp_path)
+    cluster.conf.set("spark.cassandra.connection.ssl.enabled", "true")
+    point_at_cassandra(cluster, told, tmp_path)
+    assert cluster.conf.get("spark.cassandra.connection.port") == str(told.cassandra_port)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_no_certificates_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate\n")
+    told = load({"INVENTORYBOT_CASSANDRA_CA_FILE": str(empty)})
+    with pytest.raises(SetupError, match=r"INVENTORYBOT_CASSANDRA_CA_FILE: .*ca\.pem is no PEM file"):
+        point_at_cassandra(spark.newSession(), told, tmp_path)
