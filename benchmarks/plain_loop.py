@@ -20,7 +20,7 @@ from inventorybot.settings import load
 from inventorybot.wire import topics
 from inventorybot.wire.codec import Record
 from streaming.agents.ledger import LedgerAgent
-from streaming.harness import calm_collector
+from streaming.harness import Garbage
 
 
 async def main(total: int) -> None:
@@ -35,10 +35,15 @@ async def main(total: int) -> None:
     )  # fmt: skip
     key_partition: dict[bytes, int] = {}
     consumer = Consumer(
-        {**config, "group.id": "bench-plain", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+        {
+            **config,
+            "group.id": f"bench-{settings.cassandra_keyspace}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
     )
     consumer.subscribe([topics.UPDATES.name])
-    calm_collector()
+    Garbage([agent]).begin()
     handled, began = 0, 0.0
     under_way: deque[asyncio.Task[None]] = deque()
     while handled < total:

@@ -31,6 +31,10 @@ from services.local.cassandra import Node
 from services.local.checks import free_ports
 from services.local.kafka import Broker
 
+AS_SERVERS = ("-XX:TieredStopAtLevel=4",)
+"""The embedded parts start with Java's quick compiler only, to be ready sooner. Servers that stay up have the full one, as here."""
+NODE_JVM = (*AS_SERVERS, "-Xms768m", "-Xmx768m", "-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=30")
+"""And a collector that does not stop everything for a quarter of a second: of 24 s at 4,000 updates/s the serial one takes 0.25 at once."""
 TIMEOUT_S = 900.0
 """Of one measurement: the slowest contender handles 900 updates a second."""
 
@@ -75,7 +79,9 @@ def servers() -> Iterator[Servers]:
         folder = Path(name)
         kafka, controller, cql, storage, tls = free_ports(5)
         made = Servers(
-            folder, Broker(folder / "kafka", kafka, controller), Node(folder / "cassandra", cql, storage, tls)
+            folder,
+            Broker(folder / "kafka", kafka, controller, jvm_options=AS_SERVERS),
+            Node(folder / "cassandra", cql, storage, tls, jvm_options=NODE_JVM),
         )
         try:
             made.broker.start()

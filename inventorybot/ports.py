@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from inventorybot.domain.alerts import Anomaly, Step
 from inventorybot.domain.counting import CountDistribution
 from inventorybot.domain.forecast import Forecast
@@ -116,8 +118,7 @@ class DeadLetters(Protocol):
         """Note that it was sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(Struct, frozen=True, gc=False):
     """A ledger row as people read it. `arrived_at`: the broker's time of its arrival, ms."""
 
     row: LedgerRow

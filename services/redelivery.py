@@ -8,10 +8,11 @@ Shared by `inventorybot dead-letters replay` and POST /v1/dead-letters/{id}/repl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from inventorybot.errors import BadEvent, Code
 from inventorybot.ports import DeadLetter, DeadLetters, Publisher

@@ -29,7 +29,7 @@ from inventorybot.clock import now_ms
 from inventorybot.settings import Settings
 from inventorybot.wire import topics
 from inventorybot.wire.topics import Topic
-from streaming.harness import BUFFERED_CHUNKS, FAILED, UNFORESEEN, Agent, Harness, Transport, calm_collector
+from streaming.harness import BUFFERED_CHUNKS, FAILED, UNFORESEEN, Agent, Garbage, Harness, Transport
 
 COMMIT_EVERY_S = 1.0
 """What a killed worker's successor does again: a second of events."""
@@ -166,7 +166,7 @@ def connect(settings: Settings, name: str) -> list[Agent]:
 
 def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
     """The Faust application that runs a worker's agents. At least once, no tables: see docs/adr/0001."""
-    specs = AGENTS[name]
+    specs, garbage = AGENTS[name], Garbage(agents)
     app = faust.App(
         f"inventorybot-{name}",
         broker=[f"kafka://{host.strip()}" for host in settings.kafka.split(",")],
@@ -190,19 +190,25 @@ def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
     app.transport = Transport(app.conf.broker, app, loop=app.loop)
     for spec, agent in zip(specs, agents, strict=True):
         linger_s = settings.linger_ms / 1000 if spec.linger_s is None else spec.linger_s
-        harness = Harness(agent, size=spec.size(settings), linger_s=linger_s, retry_limit_s=settings.retry_limit_s)
+        harness = Harness(
+            agent,
+            size=spec.size(settings),
+            linger_s=linger_s,
+            retry_limit_s=settings.retry_limit_s,
+            between=garbage.sweep,
+        )
         source = app.topic(
             spec.topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
-        app.agent(source, name=agent.name, concurrency=1)(_stream(harness))
+        app.agent(source, name=agent.name, concurrency=1)(_stream(harness, garbage))
         if hasattr(agent, "beside"):
             app.task(_beside(app, spec.topic.name, agent))
     return app
 
 
-def _stream(harness: Harness) -> Callable[[Any], Coroutine[Any, Any, None]]:
+def _stream(harness: Harness, garbage: Garbage) -> Callable[[Any], Coroutine[Any, Any, None]]:
     async def run(stream: Any) -> None:
-        calm_collector()
+        garbage.begin()
         await harness.run(stream)
 
     return run

@@ -19,7 +19,7 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -46,6 +46,9 @@ UNFORESEEN = "an error that was not foreseen; ending, so that no event is skippe
 BUFFERED_CHUNKS = 256
 """Chunks that wait for the agent at the most; then the partition is paused. A steady stream comes in chunks of a few records:
 with room for 64 the ledger paused and resumed all the time at 4,000 updates a second, and 1 % waited over two seconds."""
+
+SWEEP_EVERY_S = 600.0
+"""Between two searches for cycles in a worker that should leave none; some libraries' errors do."""
 
 log = telemetry.log(__name__)
 
@@ -100,6 +103,13 @@ class Consumer(driver.Consumer):
                     return
                 await self._hand_on(tp, chunk, generation)
 
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust merges what overlaps after each; chunks never do, and a merge costs more than the ledger does with one."""
+        committed = self._committed_offset[tp]
+        begin = offset_from if committed is None else max(offset_from, committed + 1)
+        if begin <= offset_to:
+            self._gap[tp].addi(begin, offset_to + 1)
+
     async def _hand_on(self, tp: TP, fetched: Sequence[Any], generation: int) -> None:
         read = self._read_offset[tp]
         records = [r for r in fetched if read is None or r.offset >= read]
@@ -149,15 +159,35 @@ class Batch:
     forget: set[int]
 
 
-def calm_collector() -> None:
-    """Let Python look for cycles where many may have come together, not every few hundred events.
+class Garbage:
+    """When Python looks for cycles: where many may have come together, not every few hundred events.
 
     A batch makes some ten thousand objects, none of them in a cycle, beside a cache of a million. By default the search
-    takes a third of the ledger's time, and now and then all of it for a tenth of a second.
+    takes a third of the ledger's time. Every 100,000 objects it still stops everything for a tenth of a second, and now and
+    then for a third: too long where events are to be visible within a quarter.
+
+    Args: agents: where all have the attribute `acyclic`, for they leave no cycles behind, the search waits for `sweep`.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        self._waits = all(getattr(agent, "acyclic", False) for agent in agents)
+        self._swept = time.monotonic()
+
+    def begin(self) -> None:
+        """From now on; what is there already will stay."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 20)
+        if self._waits:
+            gc.disable()
+
+    def sweep(self) -> None:
+        """Between two batches: look through everything if that was long ago. A million objects take about a second."""
+        if self._waits and time.monotonic() - self._swept > SWEEP_EVERY_S:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+            self._swept = time.monotonic()
 
 
 class Harness:
@@ -168,10 +198,14 @@ class Harness:
         size: the most events a batch takes.
         linger_s: how long a batch waits for company.
         retry_limit_s: after so long without success the agent counts as paused.
+        between: called between two batches.
     """
 
-    def __init__(self, agent: Agent, *, size: int, linger_s: float, retry_limit_s: float) -> None:
+    def __init__(
+        self, agent: Agent, *, size: int, linger_s: float, retry_limit_s: float, between: Callable[[], object] = int
+    ) -> None:
         self._agent, self._size, self._linger_s, self._retry_limit_s = agent, size, linger_s, retry_limit_s
+        self._between = between
         self._overlap: int = getattr(agent, "overlap", 1)
         self._generation: dict[int, int | None] = {}
         self._next: dict[int, int] = {}
@@ -186,6 +220,7 @@ class Harness:
         newest: asyncio.Task[None] | None = None
         try:
             async for batch in self._batches(stream):
+                self._between()
                 if batch.forget:
                     await self._settle(0)
                     for partition in batch.forget:

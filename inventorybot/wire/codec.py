@@ -48,8 +48,7 @@ _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong, _BRIEF.maxlist, _BRIEF.maxdict = 2, 80, 80, 40, 3, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """One record as it lies in Kafka. `timestamp` is the broker's, ms since the epoch."""
 
     topic: str
@@ -61,8 +60,7 @@ class Record:
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """One record to be written."""
 
     topic: str
@@ -71,8 +69,7 @@ class Message:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True, gc=False):
     """The CloudEvents attributes we use. `time` in ms since the epoch, UTC."""
 
     id: str

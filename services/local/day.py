@@ -12,7 +12,9 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from inventorybot.domain.events import Kind, Movement
 from inventorybot.domain.forecast import Forecast

@@ -78,6 +78,7 @@ class LedgerAgent:
 
     name = "ledger"
     overlap = 3
+    acyclic = True
 
     def __init__(
         self, store: LedgerStore, publisher: Publisher, dead_letters: DeadLetters, *, epoch: int, limits: TimeLimits,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import threading
+from collections import namedtuple
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
@@ -134,8 +135,8 @@ _HEADER = struct.Struct(">BBhBi").pack
 class Database:
     """One session. Args: the settings of the same names; `keyspace` may not exist yet (see `use`)."""
 
-    def __init__(self, cluster: Cluster, session: Any) -> None:
-        self._cluster, self.session = cluster, session
+    def __init__(self, cluster: Cluster, session: Any, timeout_s: float) -> None:
+        self._cluster, self.session, self._timeout_s = cluster, session, timeout_s
         session.client_protocol_handler = _Protocol
         self._prepared: dict[str, Prepared] = {}
 
@@ -148,7 +149,7 @@ class Database:
         policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc=datacenter), shuffle_replicas=False)
         profile = ExecutionProfile(
             load_balancing_policy=policy, request_timeout=timeout_s,
-            consistency_level=ConsistencyLevel.name_to_value[consistency],
+            consistency_level=ConsistencyLevel.name_to_value[consistency], row_factory=_rows,
         )  # fmt: skip
         cluster = Cluster(
             list(hosts), port=port, protocol_version=4, compression=False, sockopts=_NODELAY, ssl_context=tls,
@@ -156,7 +157,7 @@ class Database:
             auth_provider=PlainTextAuthProvider(user, password) if user else None,
         )  # fmt: skip
         try:
-            return cls(cluster, cluster.connect())
+            return cls(cluster, cluster.connect(), timeout_s)
         except (NoHostAvailable, DriverException, OSError) as error:
             cluster.shutdown()
             raise TryLater("cassandra", _words(error)) from error
@@ -201,7 +202,10 @@ class Database:
     async def gather(self, requests: Sequence[Request]) -> list[list[Any]]:
         """Rows of many queries at once, in order; every page of each. Raises: TryLater."""
         statements = [self.prepared(cql).statement for cql, _ in requests]
-        calls = [partial(self.session.execute_async, s, v) for s, (_, v) in zip(statements, requests, strict=True)]
+        calls = [
+            partial(self.session.execute_async, s, v, timeout=None)
+            for s, (_, v) in zip(statements, requests, strict=True)
+        ]
         return await self._all(calls)
 
     async def write(self, requests: Sequence[Request]) -> None:
@@ -216,7 +220,7 @@ class Database:
             batch._statements_and_parameters = statements  # bound above: `_Protocol` sends them as they are
             if routing_key is not None:
                 batch.routing_key = routing_key
-            calls.append(partial(self.session.execute_async, batch))
+            calls.append(partial(self.session.execute_async, batch, timeout=None))
         await self._all(calls)
 
     async def _all(self, calls: Sequence[Callable[[], Any]]) -> list[list[Any]]:
@@ -224,7 +228,7 @@ class Database:
         results: list[list[Any]] = [[] for _ in calls]
         left = list(range(len(calls)))
         for attempt in range(ATTEMPTS):
-            answers = await _gather([calls[i] for i in left])
+            answers = await _gather([calls[i] for i in left], self._timeout_s)
             failed = [(i, a) for i, a in zip(left, answers, strict=True) if isinstance(a, BaseException)]
             for i, answer in zip(left, answers, strict=True):
                 if not isinstance(answer, BaseException):
@@ -240,14 +244,18 @@ class Database:
         raise TryLater("cassandra", _words(failed[0][1])) from failed[0][1]
 
 
-async def _gather(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Rows or the exception of each request, with one wake-up of the event loop for all of them."""
+async def _gather(calls: Sequence[Callable[[], Any]], timeout_s: float) -> list[Any]:
+    """Rows or the exception of each request, with one wake-up of the event loop for all of them.
+
+    Args: timeout_s: how long no page of any of them may come. The driver's own timer, one a request, keeps the request
+        and the bytes of its batch in memory until it would have run out, long after the answer.
+    """
     if not calls:
         return []
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     answers: list[Any] = [None] * len(calls)
-    left, lock = [len(calls)], threading.Lock()
+    left, pages, lock = [len(calls)], [0], threading.Lock()
 
     def finish() -> None:
         if not done.done():
@@ -263,25 +271,35 @@ async def _gather(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
     for i, call in enumerate(calls):
         try:
-            _follow(call(), i, settle)
+            _follow(call(), partial(settle, i), pages)
         except (NoHostAvailable, DriverException) as error:
             settle(i, error)
-    await done
+    before = -1
+    while not (await asyncio.wait([done], timeout=timeout_s))[0]:
+        if pages[0] == before:
+            late = DriverException(f"no answer within {timeout_s:g} s")
+            return [late if a is None else a for a in answers]
+        before = pages[0]
     return answers
 
 
-def _follow(future: Any, i: int, settle: Callable[[int, Any], None]) -> None:
-    """Collect every page of one answer."""
+def _follow(future: Any, settle: Callable[[Any], None], pages: list[int]) -> None:
+    """Collect every page of one answer; counts them, roughly, in `pages`."""
     rows: list[Any] = []
 
     def page(found: Any) -> None:
         rows.extend(found or ())
+        pages[0] += 1
         if future.has_more_pages:
             future.start_fetching_next_page()
         else:
-            settle(i, rows)
+            end(rows)
 
-    future.add_callbacks(page, lambda error: settle(i, error))
+    def end(answer: Any) -> None:
+        future.clear_callbacks()  # they hold the future that holds them, and the batch with it
+        settle(answer)
+
+    future.add_callbacks(page, end)
 
 
 def pack(writes: Iterable[Write]) -> list[tuple[bytes | None, list[bytes]]]:
@@ -312,6 +330,16 @@ def pack(writes: Iterable[Write]) -> list[tuple[bytes | None, list[bytes]]]:
 def _routing_key(partitions: set[Hashable]) -> bytes | None:
     key = next(iter(partitions)) if len(partitions) == 1 else None
     return key if isinstance(key, bytes) else None
+
+
+@lru_cache(maxsize=256)
+def _row_type(columns: tuple[str, ...]) -> Any:
+    return namedtuple("Row", columns, rename=True)
+
+
+def _rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """Rows as named tuples of one class a query; the driver makes a class of every answer, which costs more than its rows."""
+    return list(map(_row_type(tuple(columns))._make, rows))
 
 
 def ms(value: datetime | None) -> int | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from inventorybot.ports import DeadLetter
 
 
@@ -42,4 +44,4 @@ class MemoryDeadLetters:
 
 
 def _without_bytes(letter: DeadLetter) -> DeadLetter:
-    return replace(letter, original=replace(letter.original, key=None, value=None, headers=()), whole=False)
+    return replace(letter, original=structs.replace(letter.original, key=None, value=None, headers=()), whole=False)

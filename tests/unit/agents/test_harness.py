@@ -6,16 +6,21 @@ In: chunks as the consumer hands them on. Out: batches at a scripted agent, ackn
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.types import TP
+from intervaltree import IntervalTree  # type: ignore[import-untyped]
 
+import streaming.harness as harness_module
 from inventorybot.errors import TryLater
 from inventorybot.wire.codec import Record
-from streaming.harness import Chunk, Consumer, Harness, chunks
+from streaming.harness import Chunk, Consumer, Garbage, Harness, chunks
 
 TOPIC = "inventory.updates"
 
@@ -168,6 +173,77 @@ async def test_a_chunk_is_one_message_that_stands_for_all_offsets_up_to_its_last
     assert handed == [(7, 4, [5, 6, 7]), (8, 4, [8]), (13, 4, [12, 13])]
     assert gaps == [(5, 6), (9, 12)]
     assert consumer._read_offset[place] == 13
+
+
+async def test_chunks_are_committed_one_after_the_other() -> None:
+    place = TP(TOPIC, 0)
+    consumer: Any = SimpleNamespace(
+        _committed_offset={place: None},
+        _gap=defaultdict(IntervalTree),
+        _acked=defaultdict(list),
+        _acked_index=defaultdict(set),
+    )
+
+    def done(last: int) -> int | None:
+        consumer._acked[place].append(last)
+        consumer._acked_index[place].add(last)
+        consumer._committed_offset[place] = new = Consumer._new_offset(consumer, place)
+        return new
+
+    for begin, last in ((0, 255), (256, 256), (257, 400), (401, 410)):
+        if begin < last:
+            await Consumer._add_gap(consumer, place, begin, last - 1)
+    assert done(255) == 256
+    assert Consumer._new_offset(consumer, place) is None  # what is not done is no gap, though it stands for some
+    assert done(256) == 257
+    assert done(400) == 401
+    assert done(410) == 411
+
+
+async def test_between_two_batches_there_is_time_for_the_house() -> None:
+    acked: list[int] = []
+    agent, seen = Scripted(), []
+    keeper = Harness(agent, size=2, linger_s=0, retry_limit_s=1, between=lambda: seen.append(len(agent.told)))
+    await keeper.run(Stream(*(Event(records(n, n + 1), acked) for n in (0, 2, 4))))
+    assert (len(agent.told), seen[0], len(seen)) == (3, 0, 3)
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.enable()
+    gc.unfreeze()
+
+
+class Knot:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+@pytest.mark.usefixtures("collector")
+def test_a_worker_that_leaves_no_cycles_is_searched_for_them_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    garbage = Garbage([SimpleNamespace(name="a", acyclic=True)])
+    garbage.begin()
+    assert not gc.isenabled()
+    knot = weakref.ref(Knot())
+    garbage.sweep()
+    assert knot() is not None
+    monkeypatch.setattr(harness_module, "SWEEP_EVERY_S", 0.0)
+    garbage.sweep()
+    assert knot() is None
+    assert not gc.isenabled()
+
+
+@pytest.mark.usefixtures("collector")
+def test_one_agent_that_may_leave_cycles_has_the_whole_worker_searched() -> None:
+    plain, clean = SimpleNamespace(name="a"), SimpleNamespace(name="b", acyclic=True)
+    Garbage([plain, clean]).begin()
+    assert gc.isenabled()
+    assert gc.get_threshold()[0] == 100_000
 
 
 def _fields(r: Record) -> dict[str, Any]:

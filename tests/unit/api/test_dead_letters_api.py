@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from inventorybot.errors import BadEvent, Code
 from inventorybot.ports import DeadLetter
@@ -124,7 +125,7 @@ async def test_while_the_broker_is_down_nothing_is_noted(world: World) -> None:
 
 async def test_an_event_of_inventorybots_own_is_checked_by_its_type(world: World) -> None:
     own = replace(letter(), topic="inventory.bin-counts")
-    own = replace(own, original=replace(own.original, topic="inventory.bin-counts"))
+    own = replace(own, original=structs.replace(own.original, topic="inventory.bin-counts"))
     await world.letters.put([own])
     async with world.client() as api:
         answer = await api.post("/v1/dead-letters/inventory.bin-counts:0:17/replay")

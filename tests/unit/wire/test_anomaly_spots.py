@@ -10,6 +10,7 @@ from typing import get_args
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from inventorybot.adapters.memory.anomalies import MemoryAnomalies
 from inventorybot.adapters.memory.dead_letters import MemoryDeadLetters
@@ -71,7 +72,7 @@ def test_a_reader_refuses_what_a_stranger_wrote_without_a_bin() -> None:
     record = as_record(STEP)
     value = msgspec.json.encode(msgspec.json.decode(record.value or b"") | {"kind": "bin-variance"})
     with pytest.raises(BadEvent, match="bin is missing"):
-        read_step(replace(record, value=value))
+        read_step(structs.replace(record, value=value))
 
 
 async def test_the_alert_agent_keeps_it_and_refuses_one_under_another_key() -> None:
