@@ -20,12 +20,25 @@ A job is a function whose parameters are its options, named in JOBS: `module:fun
 
 from __future__ import annotations
 
+from typer import Exit
+
 from inventorybot.errors import SetupError
 from inventorybot.lazy_commands import Table
 
 
 class NotYet(SetupError):
     """There is not enough to work on yet, such as history: nothing is wrong, and trying again at once would not help."""
+
+
+class SomeRefused(Exit):
+    """The job did its work on all but some of what it was given, and has said which. The command ends with 1.
+
+    Args: said: what the journal keeps of the run, which counts as a good one: trying again would refuse the same.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(1)
+        self.said = said
 
 
 JOBS: Table = {

@@ -20,7 +20,7 @@ from inventorybot.clock import now_ms
 from inventorybot.errors import InventoryBotError
 from inventorybot.lazy_commands import group
 from inventorybot.settings import load
-from ml.jobs import JOBS, NotYet
+from ml.jobs import JOBS, NotYet, SomeRefused
 from ml.jobs.journal import FAILED, NOT_YET, OK, Journal, Run, Story
 from ml.jobs.schedule import schedule
 from ml.jobs.when import parse
@@ -43,6 +43,9 @@ class Recorded(group(JOBS)):  # type: ignore[misc]  # the class is made by a fun
                 result, said = OK, answer if isinstance(answer, str) else ""
             except NotYet as error:
                 result, said = NOT_YET, str(error)
+                raise
+            except SomeRefused as error:
+                result, said = OK, error.said
                 raise
             except (typer.Exit, SystemExit) as error:
                 code = getattr(error, "exit_code", getattr(error, "code", 1))

@@ -19,6 +19,7 @@ from ml.history.covariates import check, store
 from ml.history.lake import Lake
 from ml.history.sales import read_source
 from ml.history.state import forget_days
+from ml.jobs import SomeRefused
 
 SHOWN = 20
 """Refusals that the terminal shows; --report has them all."""
@@ -37,12 +38,12 @@ def import_covariates(
     forget_days(place, store(place, checked.rows))
     said = f"{len(checked.rows):,} rows are in the lake; {len(checked.refused):,} were refused."
     typer.echo(said)
-    tell_refused(checked.refused, report)
+    tell_refused(checked.refused, report, said)
     return said
 
 
-def tell_refused(refused: pd.DataFrame, report: Path | None) -> None:
-    """Show the first refusals, write all; ends with 1 where there are any."""
+def tell_refused(refused: pd.DataFrame, report: Path | None, said: str) -> None:
+    """Show the first refusals, write all. Raises: SomeRefused: there are any; `said` is what the job did all the same."""
     for row in refused.head(SHOWN).itertuples():
         typer.echo(f"  row {row.row}: {row.reason}", err=True)
     if report is not None:
@@ -52,4 +53,4 @@ def tell_refused(refused: pd.DataFrame, report: Path | None) -> None:
         where = f"see {report}" if report else "--report FILE has them all"
         typer.echo(f"  … and {len(refused) - SHOWN:,} more: {where}", err=True)
     if len(refused):
-        raise typer.Exit(1)
+        raise SomeRefused(said)

@@ -53,7 +53,7 @@ def import_sales(
         typer.echo(f"  {len(done.cleaned.outliers):,} sales are far out of the ordinary; models see them capped")
     said = f"{done.rows:,} rows from {done.first} to {done.last} are in the lake; {len(done.cleaned.refused):,} were refused."
     typer.echo(said)
-    tell_refused(done.cleaned.refused, report)
+    tell_refused(done.cleaned.refused, report, said)
     return said
 
 

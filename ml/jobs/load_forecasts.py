@@ -30,6 +30,7 @@ from inventorybot.errors import BadEvent, Code, SetupError
 from inventorybot.ports import ForecastStore
 from inventorybot.settings import load
 from inventorybot.wire.codec import to_ms
+from ml.jobs import SomeRefused
 
 CHUNK = 4096
 """Rows that are written together."""
@@ -62,9 +63,10 @@ def load_forecasts(
         typer.echo(f"row {refusal['row']}: {refusal['code']} at {refusal['path']}: {refusal['reason']}", err=True)
     if report is not None:
         report.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in refused), encoding="utf-8")
-    typer.echo(f"{stored + len(refused):,} rows: {stored:,} stored, {len(refused):,} refused.")
+    said = f"{stored + len(refused):,} rows: {stored:,} stored, {len(refused):,} refused."
+    typer.echo(said)
     if refused:
-        raise typer.Exit(1)
+        raise SomeRefused(said) if stored else typer.Exit(1)
 
 
 async def store_rows(

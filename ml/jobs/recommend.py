@@ -33,7 +33,7 @@ from inventorybot.errors import BadEvent, SetupError
 from inventorybot.ports import ForecastStore, LevelReader, Publisher, RestockStore
 from inventorybot.settings import load
 from inventorybot.wire.restock import order_message
-from ml.jobs import NotYet
+from ml.jobs import NotYet, SomeRefused
 from ml.restock.horizon import Horizon
 from ml.restock.items import Items, Refusal, read_items
 from ml.restock.policy import Terms, work_out
@@ -198,7 +198,7 @@ def recommend(
     if not done.items:
         raise NotYet("no site has forecasts from now on: `inventorybot jobs run load-forecasts FILE` loads some")
     if done.refused or refusals:
-        raise typer.Exit(1)
+        raise SomeRefused(said)
     return said
 
 

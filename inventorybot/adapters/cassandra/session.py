@@ -334,7 +334,7 @@ def _routing_key(partitions: set[Hashable]) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _row_type(columns: tuple[str, ...]) -> Any:
-    return namedtuple("Row", columns, rename=True)
+    return namedtuple("Row", [name.strip("[]") for name in columns], rename=True)  # [applied]: of a conditional write
 
 
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Any]:

@@ -23,6 +23,7 @@ from ml.history.sales import import_sales, read_jdbc, read_source
 from ml.history.state import State, load_state, save_state
 from ml.history.tables import load_demand
 from ml.jobs.cli import app
+from ml.jobs.journal import OK, Journal
 
 SALES = """shop,sku,date,qty,price
 BER1,x,2026-01-01,3,2.5
@@ -174,8 +175,9 @@ def test_the_days_of_new_prices_are_no_longer_whole(lake: Lake, tmp_path: Path) 
 
 
 def test_the_command_writes_a_report_and_ends_with_1_where_rows_were_refused(
-    csv: Path, lake: Lake, tmp_path: Path
+    csv: Path, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("INVENTORYBOT_JOBS_STATE", str(tmp_path / "state"))
     report = tmp_path / "refused.jsonl"
     done = CliRunner().invoke(app, ["run", "import-sales", str(csv), "--lake", lake.url, "--report", str(report)])
     assert done.exit_code == 1
@@ -184,3 +186,9 @@ def test_the_command_writes_a_report_and_ends_with_1_where_rows_were_refused(
         "qty is not a number",
         "shop is empty",
     ]
+    noted = Journal(tmp_path / "state").story("import-sales").last
+    assert noted is not None
+    assert (noted.result, noted.said) == (
+        OK,
+        "8 rows from 2026-01-01 to 2026-01-04 are in the lake; 2 were refused.",
+    )
