@@ -195,7 +195,7 @@ def build(settings: Settings, name: str, agents: Sequence[Agent]) -> faust.App:
             size=spec.size(settings),
             linger_s=linger_s,
             retry_limit_s=settings.retry_limit_s,
-            between=garbage.sweep,
+            tidy=garbage.sweep,
         )
         source = app.topic(
             spec.topic.name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"

@@ -48,7 +48,9 @@ BUFFERED_CHUNKS = 256
 with room for 64 the ledger paused and resumed all the time at 4,000 updates a second, and 1 % waited over two seconds."""
 
 SWEEP_EVERY_S = 600.0
-"""Between two searches for cycles in a worker that should leave none; some libraries' errors do."""
+TROUBLED_SWEEP_S = 10.0
+"""Between two searches for cycles in a worker that should leave none, and in one whose batches fail: an error knows the frames
+that it went through, with the whole batch, and those know the error."""
 
 log = telemetry.log(__name__)
 
@@ -181,9 +183,9 @@ class Garbage:
         if self._waits:
             gc.disable()
 
-    def sweep(self) -> None:
-        """Between two batches: look through everything if that was long ago. A million objects take about a second."""
-        if self._waits and time.monotonic() - self._swept > SWEEP_EVERY_S:
+    def sweep(self, failed: bool) -> None:
+        """Look through everything if that was long ago. A million objects take about a second. Args: failed: a batch did."""
+        if self._waits and time.monotonic() - self._swept > (TROUBLED_SWEEP_S if failed else SWEEP_EVERY_S):
             gc.unfreeze()
             gc.collect()
             gc.freeze()
@@ -198,14 +200,14 @@ class Harness:
         size: the most events a batch takes.
         linger_s: how long a batch waits for company.
         retry_limit_s: after so long without success the agent counts as paused.
-        between: called between two batches.
+        tidy: called between two batches with False, after one that failed with True.
     """
 
     def __init__(
-        self, agent: Agent, *, size: int, linger_s: float, retry_limit_s: float, between: Callable[[], object] = int
+        self, agent: Agent, *, size: int, linger_s: float, retry_limit_s: float, tidy: Callable[[bool], object] = bool
     ) -> None:
         self._agent, self._size, self._linger_s, self._retry_limit_s = agent, size, linger_s, retry_limit_s
-        self._between = between
+        self._tidy = tidy
         self._overlap: int = getattr(agent, "overlap", 1)
         self._generation: dict[int, int | None] = {}
         self._next: dict[int, int] = {}
@@ -220,7 +222,7 @@ class Harness:
         newest: asyncio.Task[None] | None = None
         try:
             async for batch in self._batches(stream):
-                self._between()
+                self._tidy(False)
                 if batch.forget:
                     await self._settle(0)
                     for partition in batch.forget:
@@ -301,7 +303,7 @@ class Harness:
             done = False
             if not self._troubled:
                 try:
-                    await self._agent.handle(batch.records)
+                    await self._attempt(batch)
                     done = True
                 except TryLater as error:
                     self._troubled = True
@@ -309,7 +311,7 @@ class Harness:
             if before is not None:
                 await before
             if not done:
-                await until_it_works(self._agent.name, lambda: self._agent.handle(batch.records), self._retry_limit_s)
+                await until_it_works(self._agent.name, lambda: self._attempt(batch), self._retry_limit_s)
             for event in batch.events:
                 if event.message.generation_id == app.consumer_generation_id:
                     event.ack()
@@ -317,6 +319,13 @@ class Harness:
         except BaseException:  # whatever escaped would be acknowledged, and so lost
             log.exception(UNFORESEEN, agent=self._agent.name)
             os._exit(FAILED)
+
+    async def _attempt(self, batch: Batch) -> None:
+        try:
+            await self._agent.handle(batch.records)
+        except TryLater:
+            self._tidy(True)
+            raise
 
     def _measure(self, app: faust.App, records: Sequence[Record], seconds: float) -> None:
         name = self._agent.name

@@ -200,12 +200,13 @@ async def test_chunks_are_committed_one_after_the_other() -> None:
     assert done(410) == 411
 
 
-async def test_between_two_batches_there_is_time_for_the_house() -> None:
+async def test_between_two_batches_and_after_a_failed_one_there_is_time_to_tidy() -> None:
     acked: list[int] = []
-    agent, seen = Scripted(), []
-    keeper = Harness(agent, size=2, linger_s=0, retry_limit_s=1, between=lambda: seen.append(len(agent.told)))
+    agent, seen = Scripted(fails={2: 2}), []
+    keeper = Harness(agent, size=2, linger_s=0, retry_limit_s=1, tidy=seen.append)
     await keeper.run(Stream(*(Event(records(n, n + 1), acked) for n in (0, 2, 4))))
-    assert (len(agent.told), seen[0], len(seen)) == (3, 0, 3)
+    assert acked == [1, 3, 5]
+    assert (seen.count(False), seen.count(True)) == (3, 2)
 
 
 @pytest.fixture
@@ -230,10 +231,16 @@ def test_a_worker_that_leaves_no_cycles_is_searched_for_them_only_now_and_then(m
     garbage.begin()
     assert not gc.isenabled()
     knot = weakref.ref(Knot())
-    garbage.sweep()
+    garbage.sweep(failed=False)
     assert knot() is not None
+    monkeypatch.setattr(harness_module, "TROUBLED_SWEEP_S", 0.0)
+    garbage.sweep(failed=False)
+    assert knot() is not None
+    garbage.sweep(failed=True)
+    assert knot() is None
+    knot = weakref.ref(Knot())
     monkeypatch.setattr(harness_module, "SWEEP_EVERY_S", 0.0)
-    garbage.sweep()
+    garbage.sweep(failed=False)
     assert knot() is None
     assert not gc.isenabled()
 
