@@ -105,7 +105,8 @@ def test_a_broker_keeps_acknowledged_messages_through_a_crash_and_through_an_ord
 
 
 def test_a_cluster_id_that_begins_with_a_dash_is_no_option(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.local.kafka.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
+    made = uuid.UUID(bytes=b"\xf8" + bytes(15))
+    monkeypatch.setattr(uuid, "uuid4", lambda: made)
     broker.start()
     assert "cluster.id=-A" in next(broker.folder.rglob("meta.properties")).read_text()
 

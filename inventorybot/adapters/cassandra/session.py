@@ -274,7 +274,7 @@ async def _gather(calls: Sequence[Callable[[], Any]], timeout_s: float) -> list[
             _follow(call(), partial(settle, i), pages)
         except (NoHostAvailable, DriverException) as error:
             settle(i, error)
-    before = -1
+    before = 0
     while not (await asyncio.wait([done], timeout=timeout_s))[0]:
         if pages[0] == before:
             late = DriverException(f"no answer within {timeout_s:g} s")

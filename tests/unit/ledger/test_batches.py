@@ -5,11 +5,13 @@ In: values and writes. Out: frames, batches. Run: pytest on this file; needs no 
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from types import SimpleNamespace
 from typing import Any
 
-from cassandra import ConsistencyLevel
+import pytest
+from cassandra import ConsistencyLevel, DriverException
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType
 
@@ -17,6 +19,7 @@ from inventorybot.adapters.cassandra.session import (
     MAX_BATCH_BYTES,
     Prepared,
     Write,
+    _gather,
     _Protocol,
     pack,
     packed,
@@ -76,3 +79,58 @@ def test_no_batch_is_larger_than_cassandra_takes_and_no_write_is_split() -> None
     assert max(sum(map(len, rows)) for _, rows in batches) <= MAX_BATCH_BYTES < CASSANDRA_REFUSES / 1.55
     assert [len(rows) for _, rows in batches] == [21] * 6 + [14]  # three bins fit in 32,000 bytes
     assert {key for key, _ in batches} == {b"A"}
+
+
+class Answer:
+    """A driver's future that gives its pages when told to. `more`: pages still to come after the one given."""
+
+    def __init__(self, more: int = 0) -> None:
+        self.more, self.asked = more, 0
+
+    @property
+    def has_more_pages(self) -> bool:
+        return self.more > 0
+
+    def add_callbacks(self, page: Any, _error: Any) -> None:
+        self.page = page
+
+    def clear_callbacks(self) -> None:
+        del self.page
+
+    def start_fetching_next_page(self) -> None:
+        self.more, self.asked = self.more - 1, self.asked + 1
+
+
+async def test_a_request_without_an_answer_is_given_up_and_the_others_kept() -> None:
+    good, silent = Answer(), Answer()
+    asked = asyncio.create_task(_gather([lambda: good, lambda: silent], 0.2))
+    await asyncio.sleep(0)
+    good.page(["row"])
+    answers = await asked
+    assert answers[0] == ["row"]
+    assert isinstance(answers[1], DriverException)
+    assert str(answers[1]) == "no answer within 0.2 s"
+
+
+async def test_where_nothing_comes_at_all_one_time_limit_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    wait = asyncio.wait
+
+    def counted(futures: Any, **options: float) -> Any:
+        waits.append(options["timeout"])
+        return wait(futures, **options)
+
+    monkeypatch.setattr(asyncio, "wait", counted)
+    (answer,) = await _gather([Answer], 0.05)
+    assert isinstance(answer, DriverException)
+    assert waits == [0.05]
+
+
+async def test_pages_that_keep_coming_may_take_longer_than_the_limit() -> None:
+    slow = Answer(more=3)
+    asked = asyncio.create_task(_gather([lambda: slow], 0.2))
+    for n in range(4):
+        await asyncio.sleep(0.15)
+        slow.page([n])
+    assert await asked == [[0, 1, 2, 3]]
+    assert slow.asked == 3
