@@ -7,6 +7,7 @@ the broker and the database, as on a small site; one run, one log, a keyspace ea
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from subprocess import Popen
 
@@ -29,7 +30,7 @@ HALF_LOAD = 4_000
 """Half of the 8,000 updates a second that a worker has to take."""
 RATES = (1_000, 2_000, 3_000, HALF_LOAD)
 WARM_S, STEADY_S = 20, 30
-"""The servers' compilers need half a minute of load to be done; what comes then is measured."""
+"""The servers' compilers need half a minute of load to be done; what comes then is measured, without a pause between."""
 VISIBLE = "inventorybot_event_visible_seconds"
 
 
@@ -117,12 +118,16 @@ def _worker(s: Servers, base: list[Message], console: Console) -> tuple[Speed, d
     def handled() -> float:
         return metric(port, "inventorybot_batch_events_sum", agent="ledger")
 
-    def steady(rate: int, seconds: int) -> list[float]:
+    def steady(rate: int) -> list[float]:
         nonlocal at
-        before, first = handled(), buckets(port, VISIBLE)
-        more = list(stream(Shape(rate * seconds), seed=at, start=at))
+        before = handled()
+        more = list(stream(Shape(rate * (WARM_S + STEADY_S)), seed=at, start=at))
         at += len(more) + LATE_MS
-        publish(s.settings(), more, per_second=rate)
+        with ThreadPoolExecutor(1) as background:
+            load = background.submit(publish, s.settings(), more, per_second=rate)
+            time.sleep(WARM_S)
+            first = buckets(port, VISIBLE)
+            load.result()
         wait_for("the steady load was handled", lambda: handled() >= before + len(more), child)
         last = buckets(port, VISIBLE)
         return [quantile(first, last, q) for q in (0.5, 0.9, 0.99)]
@@ -138,7 +143,6 @@ def _worker(s: Servers, base: list[Message], console: Console) -> tuple[Speed, d
     found = {}
     with Progress(console=console, transient=True) as progress:
         for rate in progress.track(RATES, description="steady loads"):
-            steady(rate, WARM_S)
-            found[rate] = steady(rate, STEADY_S)
+            found[rate] = steady(rate)
     end(child)
     return speed, found

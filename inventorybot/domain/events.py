@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -31,8 +32,7 @@ TRANSFERS = frozenset({Kind.PUT_AWAY, Kind.MOVE})
 """Kinds that must name `to_bin`; a pick may (a pack station), and then it is a transfer too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     """One change, or one absolute count, of the units on record in a slot.
 
     Args:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from inventorybot.domain.events import Movement
 
@@ -56,8 +57,7 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"  # this very arrival had been applied before; its effects are repeated, not added
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """One fact as the ledger keeps it.
 
     Args:

@@ -64,7 +64,7 @@ async def test_opening_stock_is_what_the_record_holds_at_each_site(
     rows = [("m1", Kind.RECEIPT, 7, known, "A"), ("m2", Kind.RECEIPT, 5, known, "B"), ("m3", Kind.PICK, 2, other, "A"),
             ("m4", Kind.RECEIPT, 9, "not in the network", "A")]  # fmt: skip
     for name, kind, units, sku, bin_id in rows:
-        await world.book(replace(movement(name, kind, units, NOW, bin_id, str(sku)), site=str(site)))
+        await world.book(movement(name, kind, units, NOW, bin_id, str(sku))._replace(site=str(site)))
     await network.write(tmp_path / "found", NOW)
     stock = read_instance(tmp_path / "found").stock
     assert stock[0, 1] == 12

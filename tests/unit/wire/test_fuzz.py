@@ -121,7 +121,7 @@ movements = st.builds(
 @given(movements, st.booleans())
 def test_a_movement_written_is_read_back_the_same(movement: Movement, traced: bool) -> None:
     if movement.kind in (Kind.PUT_AWAY, Kind.MOVE):
-        movement = Movement(**{f: getattr(movement, f) for f in movement.__slots__} | {"to_bin": movement.bin + "2"})
+        movement = movement._replace(to_bin=movement.bin + "2")
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" if traced else None
     written = codec.movement_message(movement, trace)
     record = Record(written.topic, 0, 0, written.key, written.value, written.headers, NOW)
@@ -137,3 +137,10 @@ def test_an_image_written_is_read_back_the_same(site: str, bin_id: str, image: b
     written = codec.image_message(event)
     record = Record(written.topic, 0, 0, written.key, written.value, written.headers, NOW)
     assert codec.read_image(record, LIMITS)[0] == event
+
+
+@given(st.integers(min_value=-62_135_596_800_000, max_value=253_402_300_799_999))
+def test_a_time_is_written_as_the_library_writes_it_and_read_back(ms: int) -> None:
+    text = codec.rfc3339(ms)
+    assert text == codec.from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert codec.parse_time(text) == ms
