@@ -25,30 +25,34 @@ CATCHING_UP = 4
 """Subscribers that read the log themselves at one time: after a restart all come back at once."""
 
 
-class Slow(Exception):  # a state of a subscriber, not a fault of ours
-    """The subscriber lags behind further than its queue holds."""
+LOOK_S = 60.0
+"""Between two looks whether the topic has been given more partitions."""
+
+
+class Dropped(Exception):  # a state of a subscriber, not a fault of ours
+    """The subscriber must come again; says why."""
 
 
 class _Queue:
-    """What a subscriber has not read yet."""
+    """What a subscriber has not read yet. `ended`: why nothing more is put into it."""
 
     def __init__(self, size: int) -> None:
         self.items: asyncio.Queue[Record] = asyncio.Queue(size)
-        self.overflowed = False
+        self.ended = ""
 
     def offer(self, record: Record) -> bool:
         try:
             self.items.put_nowait(record)
         except asyncio.QueueFull:
-            self.overflowed = True
-        return not self.overflowed
+            self.ended = "this subscriber reads too slowly"
+        return not self.ended
 
 
 class Hub:
-    """Args: queue: records that a subscriber may lag behind."""
+    """Args: queue: records that a subscriber may lag behind. look_s: between two looks for more partitions."""
 
-    def __init__(self, log: LogReader, topic: str, queue: int) -> None:
-        self._log, self.topic, self._size = log, topic, queue
+    def __init__(self, log: LogReader, topic: str, queue: int, look_s: float = LOOK_S) -> None:
+        self._log, self.topic, self._size, self._look_s = log, topic, queue, look_s
         self._position: Position | None = None
         self._found = asyncio.Event()
         self._queues: set[_Queue] = set()
@@ -72,29 +76,54 @@ class Hub:
         log = telemetry.log(__name__)
         while True:
             try:
-                if self._position is None:
-                    self._position = (await self._log.bounds(self.topic))[1]
-                    self._found.set()
-                async with aclosing(self._log.read(self.topic, self._position)) as batches:
-                    async for records in batches:
-                        for record in records:
-                            self._tell(record)
+                self._widen((await self._log.bounds(self.topic))[1])
+                reading = asyncio.create_task(self._read())
+                try:
+                    await self._until_wider(reading)
+                finally:
+                    reading.cancel()
+                    await asyncio.wait([reading])
             except TryLater as error:
                 log.warning("live stream waits", reason=str(error))
                 await asyncio.sleep(RETRY_S)
 
+    async def _read(self) -> None:
+        async with aclosing(self._log.read(self.topic, self.position)) as batches:
+            async for records in batches:
+                for record in records:
+                    self._tell(record)
+
+    async def _until_wider(self, reading: asyncio.Task[None]) -> None:
+        """Wait until the topic has more partitions than are read. Raises what ends the reading."""
+        while not (await asyncio.wait([reading], timeout=self._look_s))[0]:
+            if len((await self._log.bounds(self.topic))[1]) > len(self.position):
+                return
+        reading.result()
+
+    def _widen(self, newest: Position) -> None:
+        """Begin at the end of the log; later, take in further partitions from their beginning."""
+        if self._position is None:
+            self._position = newest
+            self._found.set()
+        elif len(newest) > len(self._position):
+            self._position += (0,) * (len(newest) - len(self._position))
+            self._drop_all("the topic has been given more partitions")
+
+    def _drop_all(self, why: str) -> None:
+        for queue in self._queues:
+            queue.ended = why
+        self._queues = set()
+
     def _tell(self, record: Record) -> None:
-        if record.offset < self.position[record.partition]:  # the topic was made anew: all come again, told of the gap
-            for queue in self._queues:
-                queue.overflowed = True
-            self._queues = set()
+        if record.offset < self.position[record.partition]:  # all come again, told of the gap
+            self._drop_all("the topic was made anew")
         self._position = after(self.position, record)
         self._queues = {queue for queue in self._queues if queue.offer(record)}
 
     async def follow(self, start: Position, idle_s: float) -> AsyncGenerator[Record | None, None]:
         """Every record from `start` on; None after `idle_s` without one.
 
-        Raises: Slow: the queue is full. TryLater: no broker answers while it catches up.
+        Raises: Dropped: come again from where you are. TryLater: no broker answers while it catches up.
         """
         place = start
         async with self._turn:
@@ -109,7 +138,7 @@ class Hub:
             queue = _Queue(self._size)
             self._queues.add(queue)  # no await since `_level` said so: nothing lies between the log and the queue
         try:
-            while not (queue.overflowed and queue.items.empty()):
+            while not (queue.ended and queue.items.empty()):
                 try:
                     record = await asyncio.wait_for(queue.items.get(), idle_s)
                 except TimeoutError:
@@ -118,7 +147,7 @@ class Hub:
                 if record.offset >= place[record.partition]:  # else another API process, further on, has told it
                     place = after(place, record)
                     yield record
-            raise Slow
+            raise Dropped(queue.ended)
         finally:
             self._queues.discard(queue)
 

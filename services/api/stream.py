@@ -24,7 +24,7 @@ from inventorybot.ports import Position
 from inventorybot.wire import codec
 from inventorybot.wire.anomalies import read_step
 from inventorybot.wire.codec import Record
-from services.api.hub import Hub, Slow, after
+from services.api.hub import Dropped, Hub, after
 from services.api.params import StreamFilter
 from services.api.parts import Has
 from services.api.problems import RETRY_AFTER_S, Refuse, responses
@@ -56,7 +56,7 @@ async def stream(
         detail = f"{parts.limits.streams} live streams are open, as many as this process serves"
         raise Refuse(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
     now = await hub.ready(parts.limits.check_s)
-    oldest, newest = await parts.log.bounds(hub.topic)
+    oldest, newest = (bound[: len(now)] for bound in await parts.log.bounds(hub.topic))  # those the hub knows of
     if last_event_id is not None:
         start = parse(last_event_id, len(now))
     else:
@@ -102,10 +102,8 @@ class _Stream:
                     event = self._event(record)
                     if event is not None:
                         yield event
-        except Slow:
-            yield self._note(
-                "dropped", "this subscriber reads too slowly; come again with Last-Event-ID, nothing is lost"
-            )
+        except Dropped as why:
+            yield self._note("dropped", f"{why}; come again with Last-Event-ID, nothing is lost")
         except TryLater as error:
             yield self._note("unavailable", f"{error}; come again with Last-Event-ID, nothing is lost")
 

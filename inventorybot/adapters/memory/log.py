@@ -46,6 +46,11 @@ class MemoryLog(MemoryPublisher):
         self._grown = asyncio.Event()
         return lane[-1]
 
+    def add_partition(self, topic: str) -> int:
+        """Give a topic one more partition, which no key of ours belongs to; returns its number."""
+        self._records[topic].append([])
+        return len(self._records[topic]) - 1
+
     def retain_from(self, topic: str, partition: int, offset: int) -> None:
         """Remove what lies before an offset, as retention does."""
         self._oldest[topic, partition] = offset

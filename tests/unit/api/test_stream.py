@@ -16,7 +16,7 @@ from inventorybot.adapters.memory.log import MemoryLog
 from inventorybot.ports import Position
 from inventorybot.wire.codec import Record
 from inventorybot.wire.topics import ANOMALIES
-from services.api.hub import Hub, Slow
+from services.api.hub import Dropped, Hub
 from services.api.parts import Limits
 from tests.api_world import World
 
@@ -213,7 +213,7 @@ async def test_a_slow_subscriber_is_dropped_and_the_others_hear_everything(world
         assert len(heard) == 10
         rest = [await anext(slow) for _ in range(3)]  # what its queue held
         assert len(rest) == 3
-        with pytest.raises(Slow):
+        with pytest.raises(Dropped, match="too slowly"):
             await anext(slow)
         again = hub.follow(tuple((await world.log.bounds(ANOMALIES.name))[0]), 60)  # it comes back, and nothing is lost
         assert len([await anext(again) for _ in range(10)]) == 10
@@ -236,6 +236,35 @@ class _MadeAnew(MemoryLog):
         await asyncio.Event().wait()
 
 
+async def test_partitions_that_the_topic_is_given_later_are_read_from_their_beginning(world: World) -> None:
+    hub = Hub(world.log, ANOMALIES.name, queue=3, look_s=0.01)
+    task = asyncio.create_task(hub.run())
+    async with asyncio.timeout(30):
+        start = await hub.ready(10)
+        follower = hub.follow(start, 0.1)
+        assert await anext(follower) is None
+        new = world.log.add_partition(ANOMALIES.name)
+        world.log.append(ANOMALIES.name, new, b"k", b"{}", [])
+        with pytest.raises(Dropped, match="more partitions"):
+            [beat async for beat in follower]
+        again = hub.follow((*start, 0), 60)
+        record = await anext(again)
+    task.cancel()
+    await again.aclose()
+    assert record is not None
+    assert (record.partition, record.offset) == (new, 0)
+
+
+async def test_a_stream_opens_while_the_topic_has_partitions_that_the_hub_does_not_know_yet(world: World) -> None:
+    async with world.serve() as api:
+        async with subscribe(api) as events:
+            known = str((await anext(events)).id)
+        world.log.add_partition(ANOMALIES.name)
+        async with subscribe(api, **{"from": "beginning"}) as events:
+            welcome = await anext(events)
+    assert str(welcome.id).count(".") == known.count(".")
+
+
 async def test_when_the_topic_is_made_anew_every_subscriber_must_come_again() -> None:
     hub = Hub(_MadeAnew(), ANOMALIES.name, queue=3)
     follower = hub.follow((5, 0, 0), 0.1)
@@ -247,6 +276,6 @@ async def test_when_the_topic_is_made_anew_every_subscriber_must_come_again() ->
         record = await first
         assert record is not None
         assert record.offset == 5
-        with pytest.raises(Slow):
+        with pytest.raises(Dropped, match="made anew"):
             [beat async for beat in follower]
     task.cancel()
