@@ -99,10 +99,10 @@ def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say)
     _check_space(space, config, file)
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{out.resolve() / 'trials.db'}")
     study = optuna.create_study(
-        study_name="count", storage=f"sqlite:///{out.resolve() / 'trials.db'}", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
-    )  # fmt: skip
+        study_name="count", storage=storage, load_if_exists=True, sampler=optuna.samplers.TPESampler(seed=config.seed)
+    )
 
     def objective(trial: optuna.Trial) -> float:
         options = {name: _suggest(trial, name, entry) for name, entry in space.items()}
@@ -113,12 +113,15 @@ def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say)
             trial.set_user_attr(name, it["value"])
         return found["nll"]["value"]
 
-    done = sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
-    study.optimize(objective, n_trials=max(0, trials - done))
-    _write_trials(study.trials, [*space], out / "trials.csv")
-    best = changed(config, study.best_params, str(file))
-    (out / "best.json").write_text(json.dumps(asdict(best) | {"bins": []}, indent=1) + "\n")
-    say(f"best: {study.best_params}, NLL {study.best_value:.4f}")
+    try:
+        done = sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
+        study.optimize(objective, n_trials=max(0, trials - done))
+        _write_trials(study.trials, [*space], out / "trials.csv")
+        best = changed(config, study.best_params, str(file))
+        (out / "best.json").write_text(json.dumps(asdict(best) | {"bins": []}, indent=1) + "\n")
+        say(f"best: {study.best_params}, NLL {study.best_value:.4f}")
+    finally:
+        storage.engine.dispose()
     return best
 
 
