@@ -66,7 +66,8 @@ def train_change(
     """Learns from the training pairs, stops by those that are kept back, and is judged on the validation pairs.
 
     Args: bins (N,) sorted by id; features (N, F); p (N, 21) of `heads.embed`.
-    Returns: the model, and {"pairs", "change", "two counts"}: metrics with intervals, change beside its baseline.
+    Returns: the model, and {"pairs", "change", "two counts", "usual"}: metrics with intervals, change beside the difference
+        of two counts, and beside how often each difference is found in training, whatever the pictures show.
     """
     pairs = pairs_of(bins)
     labels = np.array([b.quantity or 0 for b in bins])
@@ -92,5 +93,8 @@ def train_change(
     with torch.inference_mode():
         ours = logs(net, parts[2]).exp().double().numpy()
     plain = difference(*(torch.from_numpy(p)[pairs[parts[2].numpy(), side]] for side in (0, 1))).numpy()
-    found = {"change": intervals(ours, y, groups), "two counts": intervals(plain, y, groups)} if len(y) else {}
+    often = torch.bincount(target[parts[0]], minlength=CLASSES).double() + 0.5
+    usual = np.tile((often / often.sum()).numpy(), (len(y), 1))
+    told = (("change", ours), ("two counts", plain), ("usual", usual))
+    found = {name: intervals(q, y, groups) for name, q in told} if len(y) else {}
     return net, {"pairs": {n: len(r) for n, r in zip(("train", "held", "val"), parts, strict=True)}} | found

@@ -69,6 +69,7 @@ def test_the_change_model_learns_what_two_vague_counts_do_not_say(bins: list[Bin
     net, found = train_change(bins, features, vague(len(bins)))
     assert found["pairs"]["val"] == 50
     assert found["change"]["nll"]["value"] < found["two counts"]["nll"]["value"] - 1
+    assert found["change"]["nll"]["value"] < found["usual"]["nll"]["value"] - 0.5
     assert found["change"]["accuracy"]["value"] > 0.8
     assert len(pairs_of(bins)) == 150
     assert not net.training
