@@ -54,6 +54,8 @@ class TrainConfig:
     pair_weight: float = 0.0  # weight of the difference between two looks at one bin; twins then share a batch
     blur: float = 0.0  # share of pictures that are blurred in training
     tape: float = 0.0  # share of pictures with a band across, as tape before the bin
+    mixup: float = 0.0  # a of Beta(a, a): how two pictures and their labels are laid over each other; 0: never
+    kinds_weight: float = 0.0  # weight of a second question, how many different products; it is asked in training only
     flip: bool = False  # count the mirrored picture too, and average: twice the time
     seed: int = 1
     max_steps: int | None = None  # steps an epoch at most, for tests

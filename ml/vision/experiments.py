@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from inventorybot.errors import SetupError
 from ml.vision.config import TrainConfig, changed, read_table
 from ml.vision.data import read_bins, read_jpegs
-from ml.vision.evaluate import Interval, fit_temperature, intervals, restrict
+from ml.vision.evaluate import Floats, Interval, Ints, fit_temperature, intervals, restrict
 from ml.vision.release import in_fit_half
 from ml.vision.train import kept_back, predict, run
 
@@ -31,56 +31,110 @@ COLUMNS = {
     "accuracy_0to5": "accuracy, 0-5", "rmse_0to5": "RMSE, 0-5", "half_coverage_0to5": "accuracy at 50 %, 0-5",
     "nll": "NLL, all", "ece": "ECE, all", "mae": "MAE, all",
 }  # fmt: skip
+ABOVE = "above_first"
+READING = ("ema", "eval_px", "flip")
+"""Options that say how a run's weights are read."""
 Say = Callable[[str], None]
 
 
-def measure_run(checkpoint: Path) -> dict[str, Interval]:
-    """The figures of `COLUMNS` on the kept-back bins, each half under the temperature fitted on the other.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a run says of the bins kept back from it: p (N, 21), their labels y (N,) and pair groups (N,)."""
 
+    p: Floats
+    y: Ints
+    groups: list[str]
+
+    @property
+    def nll(self) -> Floats:
+        """(N,), nats."""
+        found: Floats = -np.log(np.clip(self.p[np.arange(len(self.y)), self.y], 1e-12, None))
+        return found
+
+    def figures(self) -> dict[str, Interval]:
+        """The figures of `COLUMNS`."""
+        few = np.flatnonzero(self.y <= 5)
+        of_all = intervals(self.p, self.y, self.groups)
+        of_few = intervals(restrict(self.p[few]), self.y[few], [self.groups[i] for i in few])
+        found = {f"{name}_0to5": of_few[name] for name in ("accuracy", "rmse", "half_coverage")} | of_all
+        return {name: found[name] for name in COLUMNS}
+
+    def above(self, other: Answers) -> Interval:
+        """By how much the mean NLL is above that of another run on the same bins: the bootstrap draws them together."""
+        difference = self.nll - other.nll
+        return intervals(difference, self.y, self.groups, of=lambda d, _: {"nll": float(d.mean())})["nll"]
+
+
+def answers(config: TrainConfig, checkpoints: Sequence[Path]) -> Answers:
+    """What one run, or several together, say of the kept-back bins, each half under the temperature fitted on the other.
+
+    Args: config: how they are read (`eval_px`, `flip`; `ema` 0: the last weights, not their average).
     Raises: SetupError: the run kept no bins back.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = changed(TrainConfig(), json.loads(state["config"]), str(checkpoint))
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in checkpoints]
+    members = [s["ema" if config.ema else "net"] for s in states]
     bins = [b for b in read_bins(config.bins) if b.split == "train" and kept_back(b.pair_group, config.calibration)]
     halves = [[b for b in bins if in_fit_half(b.pair_group) == side] for side in (True, False)]
     if not all(halves):
-        raise SetupError(f"{checkpoint} kept {len(bins)} bins back: too few to compare runs on; set calibration higher")
+        raise SetupError(f"{len(bins)} bins were kept back: too few to compare runs on; set calibration higher")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    logs = [predict(config, state["ema"], read_jpegs(half), config.eval_px, device) for half in halves]
+    logs = [predict(config, members, read_jpegs(half), config.eval_px, device) for half in halves]
     labels = [torch.tensor([b.label for b in half]) for half in halves]
     heats = [fit_temperature(*pair) for pair in zip(logs, labels, strict=True)]
     p = torch.cat([(logs[0] / heats[1]).softmax(1), (logs[1] / heats[0]).softmax(1)]).double().numpy()
-    y, groups = torch.cat(labels).numpy(), [b.pair_group for half in halves for b in half]
-    few = np.flatnonzero(y <= 5)
-    found = {name: value for name, value in intervals(p, y, groups).items() if name in COLUMNS}
-    of_few = intervals(restrict(p[few]), y[few], [groups[i] for i in few])
-    return found | {f"{name}_0to5": of_few[name] for name in ("accuracy", "rmse", "half_coverage")}
+    return Answers(p, torch.cat(labels).numpy(), [b.pair_group for half in halves for b in half])
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A run of its own, or, where it names others, another reading of their weights."""
+
+    config: TrainConfig
+    of: tuple[str, ...] = ()
 
 
 def ablate(config: TrainConfig, file: Path, out: Path, say: Say) -> Path:
     """Trains every variant of a file, those that are done not again, and writes their table; returns its path.
 
-    Args: file: `[base]` options for all, and `[[variant]]`s: a name, and the options that differ.
+    Args: file: `[base]` options for all, and `[[variant]]`s: a name, and the options that differ. One with `of`, a list of
+        variants before it, trains nothing: it reads their weights in another way, several as an ensemble.
     Raises: SetupError: a variant has no name, the name of another, or an option that there is not.
     """
-    table = read_table(file)
-    base = changed(config, table.get("base", {}), f"{file}, base")
-    variants: dict[str, TrainConfig] = {}
-    for entry in table.get("variant", []):
-        options = dict(entry)
-        name = str(options.pop("name", ""))
-        if not name or name in variants or "/" in name:
-            raise SetupError(f"{file}: every variant needs a name of its own, without a slash; got {name!r}")
-        variants[name] = changed(base, options, f"{file}, {name}")
-    found = {}
+    variants = _variants(config, file)
+    found: dict[str, Answers] = {}
     for name, variant in variants.items():
         say(f"variant {name}")
-        found[name] = measure_run(run(variant, out / name, resume=True, say=say))
-    (out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n")
-    rows = [f"| variant | {' | '.join(COLUMNS.values())} |", "| --- " * (len(COLUMNS) + 1) + "|"]
-    rows += [f"| {name} | {' | '.join(_cell(it[c]) for c in COLUMNS)} |" for name, it in found.items()]
+        if not variant.of:
+            run(variant.config, out / name, resume=True, say=say)
+        found[name] = answers(variant.config, [out / it / "checkpoint.pt" for it in variant.of or (name,)])
+    first = next(iter(found.values()))
+    table = {name: it.figures() | {ABOVE: it.above(first)} for name, it in found.items()}
+    (out / "ablations.json").write_text(json.dumps(table, indent=1) + "\n")
+    heads = COLUMNS | {ABOVE: f"NLL less that of {next(iter(found))}, same bins"}
+    rows = [f"| variant | {' | '.join(heads.values())} |", "| --- " * (len(heads) + 1) + "|"]
+    rows += [f"| {name} | {' | '.join(_cell(it[c]) for c in heads)} |" for name, it in table.items()]
     (out / "ablations.md").write_text("\n".join(rows) + "\n")
     return out / "ablations.md"
+
+
+def _variants(config: TrainConfig, file: Path) -> dict[str, Variant]:
+    """Raises: SetupError: as `ablate` says."""
+    table = read_table(file)
+    base = changed(config, table.get("base", {}), f"{file}, base")
+    found: dict[str, Variant] = {}
+    for entry in table.get("variant", []):
+        options = dict(entry)
+        name, of = str(options.pop("name", "")), tuple(options.pop("of", ()))
+        if not name or name in found or "/" in name:
+            raise SetupError(f"{file}: every variant needs a name of its own, without a slash; got {name!r}")
+        if strange := [it for it in of if it not in found or found[it].of]:
+            raise SetupError(f"{file}, {name}: of must name variants above it that are trained, not {strange[0]!r}")
+        if of and (trained := options.keys() - READING):
+            raise SetupError(f"{file}, {name}: with of it can change {', '.join(READING)}, not {min(trained)}")
+        found[name] = Variant(changed(found[of[0]].config if of else base, options, f"{file}, {name}"), of)
+    if not found:
+        raise SetupError(f"{file} has no [[variant]]: name at least two to compare")
+    return found
 
 
 def _cell(it: Interval) -> str:
@@ -108,7 +162,7 @@ def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say)
         options = {name: _suggest(trial, name, entry) for name, entry in space.items()}
         say(f"trial {trial.number}: {options}")
         one = changed(config, options, str(file))
-        found = measure_run(run(one, out / f"trial-{trial.number:03}", say=say))
+        found = answers(one, [run(one, out / f"trial-{trial.number:03}", say=say)]).figures()
         for name, it in found.items():
             trial.set_user_attr(name, it["value"])
         return found["nll"]["value"]

@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inventorybot.adapters.backbones import corn_log_p
+from inventorybot.adapters.backbones import corn_log_p, head_name, outputs_of
 from inventorybot.domain.counting import MAX_COUNT
 from ml.vision.config import TrainConfig
 
 CLASSES = MAX_COUNT + 1
+KINDS = 11
+"""Answers to the second question, how many different products: 0..9, and 10 or more."""
 
 
 def log_p(scores: Tensor, head: str) -> Tensor:
@@ -85,3 +87,14 @@ def loss_of(
     if config.pair_weight and twin is not None:
         total = total + config.pair_weight * twins_loss(logs.exp(), labels, twin)
     return total
+
+
+def training_outputs(config: TrainConfig) -> int:
+    """Width of the last layer in training: the counts, and the second question where it is asked."""
+    return outputs_of(config.head, CLASSES) + (KINDS if config.kinds_weight else 0)
+
+
+def counts_only(weights: dict[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
+    """The weights of a network that answers no second question."""
+    last, n = head_name(config.arch) + ".", outputs_of(config.head, CLASSES)
+    return {name: value[:n] if name.startswith(last) else value for name, value in weights.items()}

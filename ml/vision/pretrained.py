@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from inventorybot.adapters import backbones
 from inventorybot.errors import SetupError
 from ml.vision.config import TrainConfig
-from ml.vision.losses import CLASSES
+from ml.vision.losses import training_outputs
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What torchvision's ImageNet weights expect pixels in 0..1 to be normalised by."""
@@ -27,8 +27,9 @@ def fresh_network(config: TrainConfig) -> nn.Module:
     Raises: SetupError: the weights cannot be had here; says how.
     """
     torch.manual_seed(config.seed)
-    outputs = backbones.outputs_of(config.head, CLASSES)
-    net = backbones.build(config.arch, outputs, dropout=config.dropout, drop_connect=config.drop_connect)
+    net = backbones.build(
+        config.arch, training_outputs(config), dropout=config.dropout, drop_connect=config.drop_connect
+    )
     if config.pretrained:
         weights = _lite_weights(config.arch) if config.arch in backbones.LITE else _resnet_weights(config.arch)
         head = backbones.head_name(config.arch) + "."

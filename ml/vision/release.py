@@ -37,7 +37,7 @@ from ml.vision.data import Bin, read_bins, read_jpegs
 from ml.vision.evaluate import Ints, fit_temperature, intervals, of_guesses, restrict
 from ml.vision.graph import write_graph
 from ml.vision.render import render_bins
-from ml.vision.train import kept_back
+from ml.vision.train import kept_back, together
 
 HELD_OUT_SEED = 77_000
 """Rendered pictures are measured on this seed; training draws from another."""
@@ -69,9 +69,7 @@ def write_release(
     states, configs = _read_checkpoints([checkpoints] if isinstance(checkpoints, Path) else list(checkpoints))
     config = configs[0]
     out.mkdir(parents=True, exist_ok=True)
-    weights = {
-        backbones.member_prefix(i, len(states)) + k: _half(v) for i, s in enumerate(states) for k, v in s["ema"].items()
-    }
+    weights = {name: _half(value) for name, value in together([s["ema"] for s in states], config).items()}
     save_file(weights, out / "model.safetensors", metadata={"arch": config.arch})
     shape: dict[str, Any] = {"arch": config.arch, "head": config.head, "members": len(states), "flip": config.flip}
     net = backbones.count_net(load_file(out / "model.safetensors"), count_model.CLASSES, **shape)

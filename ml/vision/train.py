@@ -24,13 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inventorybot.adapters import backbones
+from inventorybot.adapters.backbones import outputs_of
 from inventorybot.domain.counting import MAX_COUNT
 from inventorybot.errors import SetupError
 from ml.vision.augment import augment, load_pixels, normalise
-from ml.vision.config import TrainConfig
+from ml.vision.config import TrainConfig, changed
 from ml.vision.data import Bin, data_hash, read_bins, read_jpegs
 from ml.vision.distributed import World, joined, processes
-from ml.vision.losses import CLASSES, class_weights, log_p, loss_of
+from ml.vision.losses import CLASSES, KINDS, class_weights, counts_only, loss_of
 from ml.vision.pretrained import fresh_network, frozen_parts
 from ml.vision.render import render_bins
 
@@ -44,6 +45,7 @@ class TrainSet:
     jpegs: list[bytes]
     labels: Tensor  # (N,) int64
     twins: Tensor  # (N,) int64: row of another look at the same bin, or -1
+    kinds: Tensor  # (N,) int64: number of different products, 10 standing for more
 
 
 def load_sets(config: TrainConfig) -> tuple[TrainSet, TrainSet, str]:
@@ -59,6 +61,7 @@ def load_sets(config: TrainConfig) -> tuple[TrainSet, TrainSet, str]:
         [train.labels, torch.tensor([min(it.quantity, MAX_COUNT) for it in drawn], dtype=torch.int64)]
     )
     train.twins = F.pad(train.twins, (0, len(drawn)), value=-1)
+    train.kinds = torch.cat([train.kinds, _kinds([len(it.lines) for it in drawn])])
     return train, _real([b for b in bins if b.split == "val"]), data_hash(bins)
 
 
@@ -68,7 +71,12 @@ def kept_back(group: str, share: float) -> bool:
 
 
 def _real(bins: list[Bin]) -> TrainSet:
-    return TrainSet(read_jpegs(bins), torch.tensor([b.label for b in bins], dtype=torch.int64), twins_of(bins))
+    labels = torch.tensor([b.label for b in bins], dtype=torch.int64)
+    return TrainSet(read_jpegs(bins), labels, twins_of(bins), _kinds([b.asins for b in bins]))
+
+
+def _kinds(n: list[int]) -> Tensor:
+    return torch.tensor(n, dtype=torch.int64).clamp_max(KINDS - 1)
 
 
 def twins_of(bins: Sequence[Bin]) -> Tensor:
@@ -115,6 +123,7 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimizer = optimizer_of(config, self.net)
         self.weights = class_weights(train.labels, config.class_weight).to(self.device)
+        self._mixing = torch.distributions.Beta(config.mixup or 1.0, config.mixup or 1.0)
         self.epoch, self.step = 0, 0
         self.pixels: tuple[int, Tensor] = (0, torch.empty(0))
         self._learnt = {name for name, p in self.net.named_parameters() if p.requires_grad}
@@ -136,12 +145,16 @@ class Trainer:
         self._choose_what_learns()
         net = self.world.wrapped(self.net)
         total, losses = self.steps_per_epoch * config.epochs, []
-        for x, y, twin in self._batches(px):
+        for x, rows in self._batches(px):
             for group in self.optimizer.param_groups:
                 group["lr"] = schedule(config, self.step, total) * group["scale"]
+            share = float(self._mixing.sample()) if config.mixup else 1.0
+            x = x if share == 1.0 else share * x + (1 - share) * x.flip(0)
             with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.autocast):
-                scores = net(x)  # (B, outputs)
-            loss = loss_of(scores.float(), y, config, self.weights, twin)
+                scores = net(x).float()  # (B, outputs)
+            loss = self._loss(scores, rows)
+            if share != 1.0:
+                loss = share * loss + (1 - share) * self._loss(scores, rows.flip(0))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -170,8 +183,18 @@ class Trainer:
         for part in [*frozen_parts(self.net, self.config), *still]:
             part.eval()
 
-    def _batches(self, px: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Shuffled, augmented batches of one epoch for this process: (B, 3, px, px) float32, (B,) int64, twins (B,)."""
+    def _loss(self, scores: Tensor, rows: Tensor) -> Tensor:
+        """What the answers (B, outputs) to some training pictures (B,) cost."""
+        config, train = self.config, self.train
+        n = outputs_of(config.head, CLASSES)
+        twin = in_batch(rows, train.twins).to(self.device)
+        total = loss_of(scores[:, :n], train.labels[rows].to(self.device), config, self.weights, twin)
+        if config.kinds_weight:
+            total = total + config.kinds_weight * F.cross_entropy(scores[:, n:], train.kinds[rows].to(self.device))
+        return total
+
+    def _batches(self, px: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled, augmented batches of one epoch for this process: (B, 3, px, px) float32, their rows (B,)."""
         config, world = self.config, self.world
         draw = torch.Generator().manual_seed(config.seed * 1_000_003 + self.epoch)
         order = epoch_order(self.train.twins, draw, together=config.pair_weight > 0)
@@ -182,8 +205,7 @@ class Trainer:
             at = i * config.batch + world.rank * each
             rows = order[at : at + each]
             x = augment(self.pixels[1][rows.to(self.device)], px, draw, blur=config.blur, tape=config.tape)
-            twin = in_batch(rows, self.train.twins).to(self.device)
-            yield x.contiguous(memory_format=torch.channels_last), self.train.labels[rows].to(self.device), twin
+            yield x.contiguous(memory_format=torch.channels_last), rows
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -198,7 +220,7 @@ class Trainer:
         if not self.val.jpegs:
             return {}
         px = min(self.config.eval_px, px + 32)  # as much larger as the last phase's is
-        logs, y = predict(self.config, self.ema, self.val.jpegs, px, self.device), self.val.labels
+        logs, y = predict(self.config, [self.ema], self.val.jpegs, px, self.device), self.val.labels
         guess, few = logs.argmax(1), y <= 5
         return {
             "val_accuracy": float((guess == y).float().mean()),
@@ -220,7 +242,7 @@ class Trainer:
     def load(self, path: Path) -> None:
         """Continues where a checkpoint stopped. Raises: SetupError: it is of another configuration or other data."""
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if json.loads(state["config"]) != json.loads(json.dumps(asdict(self.config))) or state["data"] != self.data:
+        if changed(TrainConfig(), json.loads(state["config"]), str(path)) != self.config or state["data"] != self.data:
             raise SetupError(
                 f"{path} was made with another configuration or other bins; choose another --out, or drop --resume"
             )
@@ -254,18 +276,30 @@ def in_batch(rows: Tensor, twins: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predict(
-    config: TrainConfig, weights: dict[str, Tensor], jpegs: list[bytes], px: int, device: str = "cpu"
+    config: TrainConfig, members: Sequence[dict[str, Tensor]], jpegs: list[bytes], px: int, device: str = "cpu"
 ) -> Tensor:
-    """Log-probabilities (N, 21) of some pictures under some weights, in float32."""
-    net = backbones.build(config.arch, backbones.outputs_of(config.head, CLASSES))
-    net.load_state_dict(weights)
-    net = backbones.fuse(net.eval()).to(device).to(memory_format=torch.channels_last)
+    """Log-probabilities (N, 21) of some pictures under the weights of one run or several, in float32."""
+    net = backbones.count_net(
+        together(members, config), CLASSES, arch=config.arch, head=config.head, members=len(members), flip=config.flip
+    )
+    for member in net.members:
+        backbones.fuse(member)
+    net = net.to(device).to(memory_format=torch.channels_last)
     pixels = load_pixels(jpegs, px)  # (N, 3, px, px) uint8
     out = []
     for chunk in torch.split(pixels, 64):
         x = normalise(chunk.to(device)).contiguous(memory_format=torch.channels_last)  # (64, 3, px, px)
-        out.append(log_p(net(x), config.head).cpu())
+        out.append(net(x).log_softmax(1).cpu())
     return torch.cat(out)
+
+
+def together(members: Sequence[dict[str, Tensor]], config: TrainConfig) -> dict[str, Tensor]:
+    """The weights of several runs, named as those of one release: each answers how many, and nothing else."""
+    return {
+        backbones.member_prefix(i, len(members)) + name: value
+        for i, weights in enumerate(members)
+        for name, value in counts_only(weights, config).items()
+    }
 
 
 def run(config: TrainConfig, out: Path, *, resume: bool = False, say: Callable[[str], None] = print) -> Path:

@@ -18,9 +18,9 @@ from inventorybot.errors import SetupError
 from ml.vision.config import TrainConfig
 from ml.vision.data import read_bins
 from ml.vision.distributed import World
-from ml.vision.losses import CLASSES
+from ml.vision.losses import CLASSES, KINDS
 from ml.vision.render import write_bins
-from ml.vision.train import Trainer, epoch_order, in_batch, load_sets, run, schedule, twins_of
+from ml.vision.train import Trainer, epoch_order, in_batch, load_sets, predict, run, schedule, together, twins_of
 
 TINY = TrainConfig(
     rendered=8, rendered_px=64, phases=((64, 2),), eval_px=64, batch=4, pretrained=False, frozen_blocks=0, max_steps=1
@@ -58,6 +58,50 @@ def test_a_checkpoint_of_another_configuration_or_of_other_bins_is_not_resumed(t
     bins = write_bins(tmp_path / "bins.zip", 2, seed=1, px=64)
     with pytest.raises(SetupError, match="other bins"):
         run(replace(TINY, phases=((64, 1),), bins=(str(bins),)), tmp_path / "run", resume=True, say=lambda _: None)
+
+
+def test_a_checkpoint_from_before_an_option_was_there_is_resumed(tmp_path: Path) -> None:
+    checkpoint = run(TINY, tmp_path, say=lambda _: None)
+    state = torch.load(checkpoint, weights_only=True)
+    state["config"] = json.dumps({k: v for k, v in json.loads(state["config"]).items() if k != "mixup"})
+    torch.save(state, checkpoint)
+    said: list[str] = []
+    run(TINY, tmp_path, resume=True, say=said.append)
+    assert "resumed after epoch 2" in said
+
+
+def test_the_second_question_is_learnt_from_and_not_kept(tmp_path: Path) -> None:
+    bins = str(write_bins(tmp_path / "bins.zip", 12, seed=1, px=64))
+    plain = replace(TINY, bins=(bins,), calibration=0.0)
+    asked = replace(plain, kinds_weight=0.5)
+    kinds = [b.asins for b in read_bins([bins]) if b.split == "train"]
+    train, _, _ = load_sets(asked)
+    assert train.kinds[: len(kinds)].tolist() == kinds
+    assert len(train.kinds) == len(train.jpegs)
+    with_it, without = (
+        torch.load(run(c, tmp_path / str(c.kinds_weight), say=lambda _: None), weights_only=True)["ema"]
+        for c in (asked, plain)
+    )
+    assert with_it["_fc.bias"].shape == (CLASSES + KINDS,)
+    assert together([with_it], asked)["_fc.bias"].shape == without["_fc.bias"].shape == (CLASSES,)
+    p = predict(asked, [with_it], train.jpegs[:2], 64).exp()
+    assert p.sum(1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_two_pictures_laid_over_each_other_cost_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(replace(TINY, mixup=0.4), *load_sets(TINY), World(0, 1, "cpu"))
+    costs: list[list[int]] = []
+
+    def cost(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        costs.append(rows.tolist())
+        return scores.sum() * 0 + float(rows[0])
+
+    monkeypatch.setattr(trainer, "_loss", cost)
+    found = trainer.run_epoch(lambda _: None)
+    straight, turned = costs
+    assert turned == straight[::-1]
+    share = (found["loss"] - turned[0]) / (straight[0] - turned[0])
+    assert 0 < share < 1
 
 
 def test_too_few_pictures_for_one_batch_are_refused_in_words(tmp_path: Path) -> None:

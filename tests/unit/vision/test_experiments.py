@@ -1,0 +1,104 @@
+"""Runs that are compared: variants, other readings of them, and a search. Run: pytest tests/unit/vision/test_experiments.py"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inventorybot.errors import SetupError
+from ml.vision import experiments
+from ml.vision.config import TrainConfig, changed
+from ml.vision.render import write_bins
+from ml.vision.train import run
+
+TINY = TrainConfig(
+    arch="resnet18", rendered=8, rendered_px=32, phases=((32, 1),), eval_px=32, batch=4, pretrained=False, max_steps=2
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A tiny run with real bins, of which some are kept back."""
+    bins = write_bins(tmp_path_factory.mktemp("bins") / "bins.zip", 40, seed=2, px=32)
+    return changed(TINY, {"bins": [str(bins)], "rendered": 0, "calibration": 0.4}, "test")
+
+
+def test_every_variant_becomes_a_row_and_a_finished_one_is_not_trained_again(base: TrainConfig, tmp_path: Path) -> None:
+    file = tmp_path / "variants.toml"
+    file.write_text('[base]\nlr = 1e-3\n[[variant]]\nname = "plain"\n[[variant]]\nname = "ordinal"\nloss = "corn"\n')
+    table = experiments.ablate(base, file, tmp_path / "out", lambda _: None).read_text().splitlines()
+    assert [row.split("|")[1].strip() for row in table[2:]] == ["plain", "ordinal"]
+    assert len({row.count("|") for row in table}) == 1
+    said: list[str] = []
+    experiments.ablate(base, file, tmp_path / "out", said.append)
+    assert said.count("resumed after epoch 1") == 2
+
+
+def test_a_variant_of_others_trains_nothing_and_reads_their_weights_in_another_way(
+    base: TrainConfig, tmp_path: Path
+) -> None:
+    file = tmp_path / "variants.toml"
+    file.write_text(
+        '[[variant]]\nname = "one"\n[[variant]]\nname = "two"\nseed = 2\n'
+        '[[variant]]\nname = "both"\nof = ["one", "two"]\n'
+        '[[variant]]\nname = "mirrored"\nof = ["one"]\nflip = true\n'
+        '[[variant]]\nname = "last-weights"\nof = ["one"]\nema = 0.0\n'
+    )
+    base = replace(base, phases=((32, 6),), max_steps=None, lr=3e-3)  # until it knows at least which counts are frequent
+    experiments.ablate(base, file, tmp_path / "out", lambda _: None)
+    assert not (tmp_path / "out" / "both").exists()
+    found = json.loads((tmp_path / "out" / "ablations.json").read_text())
+    assert found["one"]["above_first"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    nll = {name: it["nll"]["value"] for name, it in found.items()}
+    assert len(set(nll.values())) == 5
+    for name, it in found.items():
+        assert it["above_first"]["value"] == pytest.approx(nll[name] - nll["one"], abs=2e-4), name
+    one, two, both = (
+        experiments.answers(base, [tmp_path / "out" / name / "checkpoint.pt" for name in names])
+        for names in (["one"], ["two"], ["one", "two"])
+    )
+    assert both.nll.mean() <= max(one.nll.mean(), two.nll.mean())  # the mean of two distributions
+    assert both.figures()["nll"]["value"] == nll["both"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[variant]]\nlr = 1.0\n", "name of its own"),
+        ('[[variant]]\nname = "a"\nspeed = 1\n', "no option speed"),
+        ('[[variant]]\nname = "a"\nof = ["b"]\n', "above it that are trained, not 'b'"),
+        ('[[variant]]\nname = "a"\n[[variant]]\nname = "b"\nof = ["a"]\nlr = 1.0\n', "not lr"),
+        ("[base]\nlr = 1.0\n", "no .*variant"),
+    ],
+)
+def test_a_wrong_variant_is_named_before_anything_is_trained(
+    base: TrainConfig, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "variants.toml").write_text(text)
+    with pytest.raises(SetupError, match=words):
+        experiments.ablate(base, tmp_path / "variants.toml", tmp_path / "out", lambda _: None)
+
+
+def test_a_search_keeps_its_table_and_goes_on_where_it_stopped(base: TrainConfig, tmp_path: Path) -> None:
+    file = tmp_path / "ranges.toml"
+    file.write_text('lr = { low = 1e-4, high = 1e-2, log = true }\nloss = ["soft", "corn"]\n')
+    for trials in (1, 2):
+        best = experiments.search(base, file, tmp_path / "out", trials=trials, say=lambda _: None)
+    rows = list(csv.DictReader((tmp_path / "out" / "trials.csv").read_text().splitlines()))
+    assert [row["trial"] for row in rows] == ["0", "1"]
+    least = min(rows, key=lambda row: float(row["nll"]))
+    assert (best.lr, best.loss) == (pytest.approx(float(least["lr"])), least["loss"])
+    file.write_text("lr = 3\n")
+    with pytest.raises(SetupError, match="list of choices, or a range"):
+        experiments.search(base, file, tmp_path / "other", trials=1, say=lambda _: None)
+
+
+def test_bins_too_few_to_compare_on_are_said_so(base: TrainConfig, tmp_path: Path) -> None:
+    config = replace(base, calibration=0.0)
+    checkpoint = run(config, tmp_path / "run", say=lambda _: None)
+    with pytest.raises(SetupError, match="set calibration higher"):
+        experiments.answers(config, [checkpoint])
