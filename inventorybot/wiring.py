@@ -18,6 +18,7 @@ from inventorybot.adapters.kafka_log import KafkaLog
 from inventorybot.adapters.registry import InService, ModelRegistry, artifacts_beside
 from inventorybot.adapters.registry_news import ModelNews, announcement
 from inventorybot.clock import now_ms
+from inventorybot.domain.days import DAY_MS
 from inventorybot.errors import TryLater
 from inventorybot.settings import Settings
 from inventorybot.wire.codec import TimeLimits
@@ -89,7 +90,7 @@ def blobs(settings: Settings) -> Blobs:
 
 def time_limits(settings: Settings) -> TimeLimits:
     """What a time may be."""
-    return TimeLimits(settings.max_future_s * 1000, settings.max_age_days * 86_400_000)
+    return TimeLimits(settings.max_future_s * 1000, settings.max_age_days * DAY_MS)
 
 
 def registry(settings: Settings) -> ModelRegistry:

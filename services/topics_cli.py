@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from inventorybot.wire.topics import DAY_MS, TOPICS, Topic
+from inventorybot.domain.days import DAY_MS
+from inventorybot.wire.topics import TOPICS, Topic
 
 
 def topics(

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
 
 from inventorybot.domain.events import Movement
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY_MS = 86_400_000
 EPOCH_BITS = 40
 EPOCH_BASE = 2048
 """Lifts every revision above the wall clock in microseconds, so that it can serve as Cassandra's write time."""
@@ -34,17 +30,6 @@ Fingerprint = tuple[int, str, int, str, str]
 def revision(epoch: int, offset: int) -> int:
     """The place of an event in its bin's history: grows with the topic's epoch (0, 1, …), then with the offset."""
     return (EPOCH_BASE + epoch << EPOCH_BITS) + offset
-
-
-def month_of(at: int) -> int:
-    """yyyymm, UTC, of a time in ms."""
-    return _month_of_day(at // DAY_MS)
-
-
-@lru_cache(maxsize=1024)
-def _month_of_day(day: int) -> int:
-    when = _EPOCH + timedelta(days=day)
-    return when.year * 100 + when.month
 
 
 class Outcome(StrEnum):

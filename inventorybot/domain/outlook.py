@@ -17,11 +17,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from inventorybot.domain.days import DAY_MS, WEEK_MS
 from inventorybot.domain.demand import LEVELS
 from inventorybot.domain.forecast import Forecast
 
-DAY_MS = 86_400_000
-WEEK_MS = 7 * DAY_MS
 """How long a period is taken to be where a single one is told."""
 MONTHS_DIFFER = 1.2
 """A period that is longer than the shortest by more has a hole behind it; months differ by 31 to 28."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.errors import BadEvent, Code
 
-DAY_MS = 86_400_000
 MAX_UNITS = 1_000_000
 MOST_TIMES = 10
 """A person may order up to this many times the level that was worked out: more is a slip of the finger."""
@@ -167,12 +166,6 @@ class ItemHistory:
 def recommendation_id(site: str, sku: str, day: int) -> str:
     """A name-based UUID (RFC 9562, version 5) of site, SKU and day."""
     return str(uuid.uuid5(_NAMESPACE, "\x1f".join((site, sku, str(day)))))
-
-
-def day_of(at: int) -> int:
-    """yyyymmdd, UTC, of a moment in ms."""
-    when = datetime.fromtimestamp(at // 1000, UTC)
-    return when.year * 10_000 + when.month * 100 + when.day
 
 
 def place(cursor: str) -> tuple[int, str, str]:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from inventorybot.domain.alerts import Anomaly, Knowledge, Status, anomaly_id, spot_of
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.forecast import Forecast
-from inventorybot.domain.outlook import DAY_MS, MOST_DAYS, Outlook, probability_of
+from inventorybot.domain.outlook import MOST_DAYS, Outlook, probability_of
 
 STOCK_OUT, EXCESS = "projected-stock-out", "excess-stock"
 KINDS = (STOCK_OUT, EXCESS)

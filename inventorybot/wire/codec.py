@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.events import BinImage, Kind, Movement
 from inventorybot.errors import BadEvent, Code
 from inventorybot.wire import schemas
@@ -84,7 +85,7 @@ class TimeLimits:
     """How far an event's time may lie from its arrival, ms."""
 
     future_ms: int = 300_000
-    age_ms: int = 400 * 86_400_000
+    age_ms: int = 400 * DAY_MS
 
 
 def to_ms(when: datetime) -> int:
@@ -181,7 +182,7 @@ def check_time(time: int, arrived: int, limits: TimeLimits) -> None:
         said = f"time {_show_ms(time)} lies more than {limits.future_ms // 1000} s after its arrival"
         raise BadEvent(Code.BAD_TIME, "/time", said)
     if time < arrived - limits.age_ms:
-        said = f"time {_show_ms(time)} lies more than {limits.age_ms // 86_400_000} days before its arrival"
+        said = f"time {_show_ms(time)} lies more than {limits.age_ms // DAY_MS} days before its arrival"
         raise BadEvent(Code.BAD_TIME, "/time", said)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DAY_MS = 86_400_000
+from inventorybot.domain.days import DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

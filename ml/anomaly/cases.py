@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from inventorybot.domain.alerts import LIVE, Anomaly, Knowledge, Step, anomaly_id, spot_of
+from inventorybot.domain.days import DAY_MS
 from inventorybot.ports import AnomalyStore
 from inventorybot.wire.codec import from_ms, to_ms
 from ml.anomaly.alarms import QUIET, STEADY
@@ -77,7 +78,7 @@ async def steps(kind: str, findings: Sequence[Finding], store: AnomalyStore, day
         slot = (finding.site, finding.sku)
         if (anomaly := open_now.get(slot)) is not None:
             found += _of_open(anomaly, finding, day)
-        elif finding.raise_it and ended.get(slot, 0) <= evening(day) - QUIET * 86_400_000:
+        elif finding.raise_it and ended.get(slot, 0) <= evening(day) - QUIET * DAY_MS:
             asked.append(finding)
     ids = await _ids(kind, asked, store)
     found += [_step(name, kind, "raised", f, f.told, day) for name, f in zip(ids, asked, strict=True)]
@@ -92,7 +93,7 @@ async def _known(kind: str, store: AnomalyStore, at: int) -> tuple[dict[Slot, An
         async for a in store.list(kind=kind, status=status, limit=EVERYTHING):
             open_now[a.site, a.sku or ""] = a
     async for a in store.list(kind=kind, limit=EVERYTHING):
-        if a.raised_at < at - BACK_DAYS * 86_400_000:
+        if a.raised_at < at - BACK_DAYS * DAY_MS:
             break
         if not a.live:
             slot = (a.site, a.sku or "")

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.forecast import Forecast
 from inventorybot.ports import ForecastStore
 from inventorybot.wire.codec import from_ms
 from ml.anomaly.absurd import absurd
 from ml.anomaly.cases import Slot
-
-DAY_MS = 86_400_000
 
 LONGEST_DAYS = 31
 """Of a period: one that began earlier is over."""

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from inventorybot.adapters.cassandra.ledger import BUCKETS, months, week_of
-from inventorybot.domain.ledger import DAY_MS, month_of
+from inventorybot.domain.days import DAY_MS, month_of
 
 _SHARDS = list(range(BUCKETS))
 

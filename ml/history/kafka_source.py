@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.ledger import revision
 from inventorybot.errors import BadEvent, TryLater
 from inventorybot.settings import Settings
@@ -57,7 +58,7 @@ class KafkaSource:
         Raises: TryLater: the brokers do not answer, or the lake cannot be written; run it again, nothing is lost.
         """
         added = [0]
-        limits = TimeLimits(self._settings.max_future_s * 1000, self._settings.max_age_days * 86_400_000)
+        limits = TimeLimits(self._settings.max_future_s * 1000, self._settings.max_age_days * DAY_MS)
         decode = decoder(self._epoch, self._partitions, limits)
         target = self._lake.spark_path("events")
 

@@ -21,6 +21,7 @@ from inventorybot import telemetry, wiring
 from inventorybot.adapters.cassandra.forecasts import CassandraForecasts
 from inventorybot.adapters.registry import Release
 from inventorybot.clock import now_ms
+from inventorybot.domain.days import DAY_MS, WEEK_MS
 from inventorybot.domain.forecast import Forecast
 from inventorybot.ports import ForecastStore
 from inventorybot.settings import Settings, load
@@ -38,7 +39,7 @@ LEAST_PAIRS = 20
 """Forecasts of a period with fewer series say little."""
 SAID = 3
 """Figures that the sentence names; the table has all."""
-AT_MOST_MS = 7 * 86_400_000
+AT_MOST_MS = WEEK_MS
 """A retrain is asked for at most once a week: if it was refused, the same days would say the same."""
 
 
@@ -130,7 +131,7 @@ async def errors(newest: Panel, store: ForecastStore, model: str, kind: str) -> 
 
 def honest(one: Forecast, model: str, kind: str) -> bool:
     """Whether a forecast is this model's, and was made before its period was over."""
-    return one.model == model and one.made_at < one.period + DAYS[kind] * 86_400_000
+    return one.model == model and one.made_at < one.period + DAYS[kind] * DAY_MS
 
 
 def ask(settings: Settings, why: str, now: int) -> str:

@@ -21,6 +21,7 @@ from inventorybot import telemetry, wiring
 from inventorybot.adapters.cassandra.forecasts import CassandraForecasts
 from inventorybot.adapters.cassandra.plans import CassandraPlans
 from inventorybot.clock import now_ms
+from inventorybot.domain.days import DAY_MS, WEEK_MS
 from inventorybot.domain.demand import LEVELS
 from inventorybot.domain.forecast import Forecast
 from inventorybot.domain.network_plan import PlanRequest, PlanState, PlanSummary
@@ -34,8 +35,7 @@ from ml.planning.network import DESCRIPTION
 from ml.planning.process import Solver, assemble
 
 SOURCE = "inventorybot/jobs"
-WEEK_MS = 7 * 86_400_000
-FIRST_MONDAY_MS = 4 * 86_400_000
+FIRST_MONDAY_MS = 4 * DAY_MS
 """1970-01-05."""
 WAIT_S, POLL_S = 180.0, 0.25
 """For the planner to make the demo's plan: 10 s on an idle machine, a minute on a busy one; between looks, which are one row each."""

@@ -27,8 +27,9 @@ from inventorybot.adapters.cassandra.forecasts import CassandraForecasts
 from inventorybot.adapters.cassandra.ledger import CassandraLedger
 from inventorybot.adapters.cassandra.restock import CassandraRestock
 from inventorybot.clock import now_ms
+from inventorybot.domain.days import DAY_MS, WEEK_MS, day_of
 from inventorybot.domain.forecast import NAMES, Forecast
-from inventorybot.domain.restock import DAY_MS, Arithmetic, Recommendation, day_of, on_order, sentence
+from inventorybot.domain.restock import Arithmetic, Recommendation, on_order, sentence
 from inventorybot.errors import BadEvent, SetupError
 from inventorybot.ports import ForecastStore, LevelReader, Publisher, RestockStore
 from inventorybot.settings import load
@@ -46,7 +47,6 @@ CHUNK = 500
 SHOWN = 10
 DEPENDENCE = 0.2
 """Between the demands of an item's periods: a moderate value; `inventorybot evaluate restock` measures it on sales."""
-WEEK_MS = 7 * DAY_MS
 
 
 @dataclass

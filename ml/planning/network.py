@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from inventorybot.domain.days import DAY_MS, WEEK_MS
 from inventorybot.domain.forecast import NAMES, Forecast
 from inventorybot.domain.network_plan import Horizon, PlanChange, capacity
 from inventorybot.errors import SetupError, TryLater
@@ -28,7 +29,7 @@ from ml.planning.data import Instance, check
 from ml.planning.tables import OPTIONAL, TABLES
 
 DESCRIPTION = tuple(name for name in TABLES if name not in ("demand", "stock"))
-REACH_MS = 62 * 86_400_000
+REACH_MS = 62 * DAY_MS
 """How long ago the period that now belongs to may have begun."""
 PAGE = 1000
 AT_ONCE = 64
@@ -115,7 +116,7 @@ def horizon_of(known: Sequence[int], now: int, wanted: int) -> tuple[Horizon, li
         raise SetupError(
             "the forecasts' periods are not of one length: load those of one model's calendar, days or weeks"
         )
-    length = steps.pop() if steps else 7 * 86_400_000
+    length = steps.pop() if steps else WEEK_MS
     periods = [begin for begin in known if begin + length > now][:wanted]
     if not periods:
         raise SetupError("there are no forecasts from now on: `inventorybot jobs run load-forecasts FILE` loads them")

@@ -18,6 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.network_plan import Flow, Horizon, SitePrice
 from inventorybot.errors import SetupError
 from inventorybot.wire.codec import from_ms
@@ -30,7 +31,6 @@ MOST_NUMBERS = 24
 LABELS = 16
 """Labels along the time axis."""
 COLOURS = "viridis"
-DAY_MS = 86_400_000
 _STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "inventorybot", "axes.titlesize": 11}
 Floats = NDArray[np.float64]
 

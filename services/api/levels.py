@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.ports import LedgerEntry, Level
 from inventorybot.wire.codec import rfc3339
 from services.api import views
@@ -19,7 +20,7 @@ from services.api.parts import Has
 from services.api.problems import Refuse, responses
 
 router = APIRouter(prefix="/v1/sites", tags=["levels"])
-DEFAULT_SPAN_MS = 30 * 86_400_000
+DEFAULT_SPAN_MS = 30 * DAY_MS
 MAX_SPAN_MS = 400 * 86_400_000
 """Each month of history is a partition to read; an event cannot be older than this when it arrives."""
 BINS_AT_ONCE = 16

@@ -19,8 +19,9 @@ import msgspec
 
 from inventorybot import telemetry
 from inventorybot.domain import alerts, ledger
+from inventorybot.domain.days import month_of
 from inventorybot.domain.events import Movement
-from inventorybot.domain.ledger import Bin, Crossing, LedgerRow, Outcome, Slot, month_of
+from inventorybot.domain.ledger import Bin, Crossing, LedgerRow, Outcome, Slot
 from inventorybot.errors import BadEvent, Code
 from inventorybot.ports import BinKey, BinWrite, DeadLetter, DeadLetters, LedgerEntry, LedgerStore, Publisher, Seen
 from inventorybot.wire import schemas

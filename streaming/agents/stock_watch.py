@@ -20,7 +20,7 @@ from typing import Any
 from inventorybot import telemetry
 from inventorybot.domain import stock_watch
 from inventorybot.domain.alerts import LIVE, Anomaly, Knowledge, Step
-from inventorybot.domain.outlook import DAY_MS
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.stock_watch import KINDS, Sight, Watch, WatchRules
 from inventorybot.errors import BadEvent, TryLater
 from inventorybot.ports import (

@@ -9,13 +9,13 @@ import pytest
 
 from inventorybot.adapters.cassandra.ledger import CassandraLedger
 from inventorybot.adapters.memory.ledger import MemoryLedger
+from inventorybot.domain.days import DAY_MS, month_of
 from inventorybot.domain.events import Kind, Movement
-from inventorybot.domain.ledger import Bin, LedgerRow, Outcome, apply, month_of, revision, stored
+from inventorybot.domain.ledger import Bin, LedgerRow, Outcome, apply, revision, stored
 from inventorybot.ports import BinWrite, LedgerEntry
 from tests.conftest import Schema
 
 NOON = 1_795_262_400_000  # 2026-11-21T12:00:00Z
-DAY = 86_400_000
 KEY = ("S1", "B1")
 
 
@@ -136,37 +136,37 @@ async def test_a_stored_fact_is_found_by_time_and_id(store: Any) -> None:
 async def test_the_level_as_of_a_moment_crosses_months_and_counts(store: Any) -> None:
     state = Bin()
     story = [
-        (event("a", Kind.RECEIPT, 10, NOON - 40 * DAY), revision(0, 1)),  # October
-        (event("b", Kind.PICK, 4, NOON - 30 * DAY), revision(0, 2)),
-        (event("c", Kind.CYCLE_COUNT, 5, NOON - 2 * DAY), revision(0, 3)),
+        (event("a", Kind.RECEIPT, 10, NOON - 40 * DAY_MS), revision(0, 1)),  # October
+        (event("b", Kind.PICK, 4, NOON - 30 * DAY_MS), revision(0, 2)),
+        (event("c", Kind.CYCLE_COUNT, 5, NOON - 2 * DAY_MS), revision(0, 3)),
         (event("d", Kind.PICK, 1, NOON), revision(0, 4)),
     ]
     await put(store, write_of(state, *story))
     days = {-41: 0, -40: 10, -31: 10, -30: 6, -3: 6, -2: 5, -1: 5, 0: 4, 1: 4}
-    found = {d: (await store.bin_levels_as_of(KEY, NOON + d * DAY)).get("K1", 0) for d in days}
+    found = {d: (await store.bin_levels_as_of(KEY, NOON + d * DAY_MS)).get("K1", 0) for d in days}
     assert found == days
 
 
 async def test_rows_of_a_span_are_read_across_months(store: Any) -> None:
     write = write_of(
         Bin(),
-        (event("a", Kind.RECEIPT, 1, NOON - 40 * DAY), revision(0, 1)),
-        (event("b", Kind.RECEIPT, 1, NOON - DAY), revision(0, 2)),
+        (event("a", Kind.RECEIPT, 1, NOON - 40 * DAY_MS), revision(0, 1)),
+        (event("b", Kind.RECEIPT, 1, NOON - DAY_MS), revision(0, 2)),
         (event("c", Kind.RECEIPT, 1, NOON), revision(0, 3)),
     )
     await put(store, write)
-    assert {r.event_id for r in await store.rows_after(KEY, NOON - 40 * DAY, NOON)} == {"b", "c"}
-    assert {r.event_id for r in await store.rows_after(KEY, NOON - 41 * DAY, NOON - 1)} == {"a", "b"}
+    assert {r.event_id for r in await store.rows_after(KEY, NOON - 40 * DAY_MS, NOON)} == {"b", "c"}
+    assert {r.event_id for r in await store.rows_after(KEY, NOON - 41 * DAY_MS, NOON - 1)} == {"a", "b"}
 
 
 async def test_history_is_newest_first_by_slot_and_span_and_limit(store: Any) -> None:
     state = Bin()
     await put(
         store,
-        write_of(state, *((event(f"e{n}", Kind.RECEIPT, 1, NOON - n * 20 * DAY), revision(0, n)) for n in range(5))),
+        write_of(state, *((event(f"e{n}", Kind.RECEIPT, 1, NOON - n * 20 * DAY_MS), revision(0, n)) for n in range(5))),
     )
     await put(store, write_of(state, (event("other", Kind.RECEIPT, 1, NOON, "K2"), revision(0, 9))))
-    ids = [e.row.event_id for e in await store.history(KEY, "K1", since=NOON - 70 * DAY, until=NOON, limit=3)]
+    ids = [e.row.event_id for e in await store.history(KEY, "K1", since=NOON - 70 * DAY_MS, until=NOON, limit=3)]
     assert ids == ["e0", "e1", "e2"]
     (first, *_) = await store.history(KEY, "K1", since=0, until=NOON, limit=9)
     assert (first.kind, first.source, first.reason, first.arrived_at) == ("receipt", "wms", "why", NOON)

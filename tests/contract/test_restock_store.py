@@ -12,7 +12,8 @@ from inventorybot.adapters.cassandra.restock import CassandraRestock
 from inventorybot.adapters.cassandra.schema import migrate
 from inventorybot.adapters.cassandra.session import Database
 from inventorybot.adapters.memory.restock import MemoryRestock
-from inventorybot.domain.restock import DAY_MS, Recommendation, State, approve, day_of, dismiss, receive
+from inventorybot.domain.days import DAY_MS, day_of
+from inventorybot.domain.restock import Recommendation, State, approve, dismiss, receive
 from inventorybot.errors import BadEvent
 from inventorybot.ports import RestockStore
 from services.local.cassandra import Node

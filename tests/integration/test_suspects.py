@@ -23,6 +23,7 @@ from inventorybot.adapters.cassandra.forecasts import CassandraForecasts
 from inventorybot.adapters.kafka import Topics
 from inventorybot.adapters.kafka_log import KafkaLog
 from inventorybot.domain.alerts import Anomaly
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.forecast import Forecast
 from inventorybot.settings import Settings, load
 from inventorybot.wire.topics import ANOMALIES, DEAD_LETTERS, MODELS
@@ -31,7 +32,7 @@ from ml.anomaly.daily import story_of
 from ml.anomaly.explain import explained
 from ml.anomaly.faults import Mix
 from ml.anomaly.features import features, stacked
-from ml.anomaly.forecasts import DAY_MS, periods
+from ml.anomaly.forecasts import periods
 from ml.anomaly.model import SHIPPED, Detector
 from ml.anomaly.model import load as load_detector
 from ml.anomaly.simulate import World

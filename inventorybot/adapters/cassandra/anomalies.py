@@ -16,7 +16,7 @@ import msgspec
 
 from inventorybot.adapters.cassandra.session import Database, Request
 from inventorybot.domain.alerts import LIVE, Anomaly, Step, place
-from inventorybot.domain.ledger import month_of
+from inventorybot.domain.days import month_of
 
 CHUNK = 200
 """Rows of a list that are read at once: about 200 kB."""

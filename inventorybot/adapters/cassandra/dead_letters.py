@@ -20,10 +20,11 @@ from confluent_kafka import KafkaException, Producer
 from inventorybot.adapters.cassandra.session import Database, ms
 from inventorybot.adapters.kafka_log import KafkaLog
 from inventorybot.clock import now_ms
+from inventorybot.domain.days import DAY_MS, day_of
 from inventorybot.errors import TryLater
 from inventorybot.ports import DeadLetter
-from inventorybot.wire.codec import Record, from_ms
-from inventorybot.wire.topics import DAY_MS, DEAD_LETTERS
+from inventorybot.wire.codec import Record
+from inventorybot.wire.topics import DEAD_LETTERS
 
 DAYS = 31
 """How far back there can be a letter: 30 days of retention, and today."""
@@ -47,11 +48,6 @@ _MARK = (
     "UPDATE dead_letter_by_day USING TIMESTAMP ? AND TTL ? SET replayed_at = ? "
     "WHERE day = ? AND at = ? AND topic = ? AND partition = ? AND offset = ?"
 )
-
-
-def day_of(ms_at: int) -> int:
-    """yyyymmdd, UTC."""
-    return int(from_ms(ms_at).strftime("%Y%m%d"))
 
 
 class CassandraDeadLetters:

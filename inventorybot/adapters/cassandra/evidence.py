@@ -14,12 +14,11 @@ from cassandra.query import UNSET_VALUE
 from inventorybot.adapters.cassandra.ledger import months
 from inventorybot.adapters.cassandra.session import Database, ms
 from inventorybot.domain.counting import CountDistribution
-from inventorybot.domain.ledger import month_of
+from inventorybot.domain.days import DAY_MS, month_of
 from inventorybot.domain.variance import Evidence
 from inventorybot.ports import BinKey, CountRow
 
-_DAY_MS = 86_400_000
-_REACH_MS = 400 * _DAY_MS
+_REACH_MS = 400 * DAY_MS
 """Rows live for a year after they arrive, and a picture may have been a month old then."""
 
 _STATE = "SELECT state FROM evidence_by_bin WHERE site = ? AND bin = ?"
@@ -56,7 +55,7 @@ class CassandraEvidence:
     async def counts(self, key: BinKey, *, limit: int = 50) -> list[CountRow]:
         """Every month that may still hold one, at once."""
         now = self._now()
-        asked = months(month_of(now - _REACH_MS), month_of(now + _DAY_MS))  # robots' clocks may run ahead
+        asked = months(month_of(now - _REACH_MS), month_of(now + DAY_MS))  # robots' clocks may run ahead
         answers = await self._db.gather([(_COUNTS, (*key, month, limit)) for month in asked])
         return [_count(key, row) for rows in answers for row in rows][:limit]
 

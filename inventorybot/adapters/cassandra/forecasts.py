@@ -14,13 +14,14 @@ from typing import Any
 
 from inventorybot.adapters.cassandra.bulk import write_bulk
 from inventorybot.adapters.cassandra.session import Database, ms
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.forecast import NAMES, Forecast
 
 SHARDS = 16
 """Partitions of a site's period: 100,000 SKUs make 6,000 rows, 1 MB, each."""
 ASKED_AT_ONCE = 100
 """SKUs in one query: as many rows of one partition."""
-_LONGEST_MS = 31 * 86_400_000
+_LONGEST_MS = 31 * DAY_MS
 """A month: the longest a period is; the one that holds a moment began no earlier than this before it."""
 
 _COLUMNS = f"sku, mean, {', '.join(NAMES)}, model, made_at"

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from inventorybot.adapters.cassandra.session import MAX_BATCH_BYTES, Database, Write, ms, packed, partition_of
+from inventorybot.domain.days import WEEK_MS
 from inventorybot.domain.events import Kind
 from inventorybot.domain.ledger import WINDOW, Bin, Fingerprint, LedgerRow, Slot, fold, rewind
 from inventorybot.ports import BinKey, BinWrite, LedgerEntry, Level, Seen
@@ -20,7 +21,6 @@ from inventorybot.wire.codec import from_ms, to_ms
 
 BUCKETS = 16
 """Partitions of a site in each table (of the ledger: for every week). Part of the keys: it can never change."""
-WEEK_MS = 7 * 86_400_000
 SPAN_WEEKS = 8
 """Weeks of a history that are read at once."""
 FIRST_WINS = 1 << 62

@@ -14,10 +14,10 @@ import msgspec
 from inventorybot.adapters.cassandra.bulk import write_bulk
 from inventorybot.adapters.cassandra.session import Database, Request
 from inventorybot.domain.alerts import place
-from inventorybot.domain.ledger import month_of
+from inventorybot.domain.days import DAY_MS, month_of
 from inventorybot.domain.network_plan import RANK, Flow, PlanState, PlanSummary, SitePrice
 
-_MONTH_MS = 28 * 86_400_000
+_MONTH_MS = 28 * DAY_MS
 """No month is shorter: steps of this size miss none."""
 _MONTHS = 15
 """Steps that reach beyond the year that plans are kept, from a month ahead: upstream's clocks may run fast."""

@@ -17,8 +17,9 @@ from inventorybot.adapters.memory.ledger import MemoryLedger
 from inventorybot.adapters.memory.publisher import MemoryPublisher
 from inventorybot.domain.alerts import Anomaly, Step
 from inventorybot.domain.counting import CountDistribution
+from inventorybot.domain.days import month_of
 from inventorybot.domain.events import Kind, Movement
-from inventorybot.domain.ledger import Outcome, apply, month_of, revision
+from inventorybot.domain.ledger import Outcome, apply, revision
 from inventorybot.domain.variance import Evidence
 from inventorybot.ports import BinKey, BinWrite, CountRow, LedgerEntry
 from inventorybot.wire import schemas

@@ -7,8 +7,9 @@ from math import nan
 import pytest
 
 from inventorybot.adapters.memory.forecasts import MemoryForecasts
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.forecast import Forecast
-from ml.anomaly.forecasts import DAY_MS, Period, doubts, periods
+from ml.anomaly.forecasts import Period, doubts, periods
 
 MONDAY = 1_795_392_000_000  # 2026-11-23T00:00:00Z
 WEEK = 7 * DAY_MS

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from inventorybot.domain.restock import DAY_MS, Recommendation
+from inventorybot.domain.days import DAY_MS
+from inventorybot.domain.restock import Recommendation
 from inventorybot.wire.codec import Record
 from tests.api_world import NOW, World
 from tests.unit.restock.makers import recommendation

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from inventorybot.domain.days import month_of
 from inventorybot.domain.events import Kind, Movement
-from inventorybot.domain.ledger import Bin, LedgerRow, Outcome, apply, fold, month_of, revision, rewind, stored
+from inventorybot.domain.ledger import Bin, LedgerRow, Outcome, apply, fold, revision, rewind, stored
 
 NOON = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 MINUTE = 60_000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from inventorybot.domain.restock import DAY_MS, Arithmetic, Criterion, Recommendation, day_of
+from inventorybot.domain.days import DAY_MS, day_of
+from inventorybot.domain.restock import Arithmetic, Criterion, Recommendation
 
 NOON = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 

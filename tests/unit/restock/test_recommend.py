@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from inventorybot.adapters.memory.forecasts import MemoryForecasts
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.events import Kind
 from inventorybot.domain.forecast import Forecast
-from inventorybot.domain.restock import DAY_MS, Recommendation, State, approve, dismiss
+from inventorybot.domain.restock import Recommendation, State, approve, dismiss
 from inventorybot.errors import SetupError
 from ml.jobs.recommend import Outcome, Run
 from ml.restock.items import Items, from_rows

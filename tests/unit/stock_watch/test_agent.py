@@ -15,7 +15,7 @@ import pytest
 
 from inventorybot.adapters.memory.ledger import MemoryLedger
 from inventorybot.domain.alerts import Status
-from inventorybot.domain.outlook import DAY_MS
+from inventorybot.domain.days import DAY_MS
 from inventorybot.wire.codec import Record
 from streaming.agents.stock_watch import SETTLED_MS
 from tests.unit.agents.stage import Crash

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.forecast import Forecast
-from inventorybot.domain.outlook import DAY_MS, MOST_DAYS, Outlook, probability_of
+from inventorybot.domain.outlook import MOST_DAYS, Outlook, probability_of
 
 MONDAY = 1_795_392_000_000  # 2026-11-23T00:00:00Z
 WEEK = 7 * DAY_MS

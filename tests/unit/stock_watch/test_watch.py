@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from inventorybot.domain.alerts import Anomaly, Knowledge, Status
-from inventorybot.domain.outlook import DAY_MS, Outlook
+from inventorybot.domain.days import DAY_MS
+from inventorybot.domain.outlook import Outlook
 from inventorybot.domain.stock_watch import (
     EXCESS,
     STALE_MS,

@@ -48,7 +48,9 @@ def test_a_variant_of_others_trains_nothing_and_reads_their_weights_in_another_w
         '[[variant]]\nname = "mirrored"\nof = ["one"]\nflip = true\n'
         '[[variant]]\nname = "last-weights"\nof = ["one"]\nema = 0.0\n'
     )
-    base = replace(base, phases=((32, 6),), max_steps=None, lr=3e-3)  # until it knows at least which counts are frequent
+    base = replace(
+        base, phases=((32, 6),), max_steps=None, lr=3e-3
+    )  # until it knows at least which counts are frequent
     experiments.ablate(base, file, tmp_path / "out", lambda _: None)
     assert not (tmp_path / "out" / "both").exists()
     found = json.loads((tmp_path / "out" / "ablations.json").read_text())
