@@ -117,12 +117,13 @@ def changed(config: TrainConfig, options: dict[str, Any], where: str) -> TrainCo
     for name, value in options.items():
         if name not in known:
             raise SetupError(f"{where}: there is no option {name}; there are {', '.join(known)}")
-        wanted = type(getattr(config, name)) if hints[name] not in (int | None,) else int
+        may_be_none = type(None) in get_args(hints[name])
+        wanted = int if may_be_none else type(getattr(config, name))
         if wanted is tuple and isinstance(value, list):
             value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
         if wanted is float and type(value) is int:
             value = float(value)
-        if type(value) is not wanted:
+        if type(value) is not wanted and not (value is None and may_be_none):
             raise SetupError(f"{where}: {name} is {value!r}; it must be of the type {wanted.__name__}")
         values[name] = value
     try:

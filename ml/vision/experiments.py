@@ -100,7 +100,7 @@ def ablate(config: TrainConfig, file: Path, out: Path, say: Say) -> Path:
         variants before it, trains nothing: it reads their weights in another way, several as an ensemble.
     Raises: SetupError: a variant has no name, the name of another, or an option that there is not.
     """
-    variants = _variants(config, file)
+    variants = read_variants(config, file)
     found: dict[str, Answers] = {}
     for name, variant in variants.items():
         say(f"variant {name}")
@@ -117,7 +117,7 @@ def ablate(config: TrainConfig, file: Path, out: Path, say: Say) -> Path:
     return out / "ablations.md"
 
 
-def _variants(config: TrainConfig, file: Path) -> dict[str, Variant]:
+def read_variants(config: TrainConfig, file: Path) -> dict[str, Variant]:
     """Raises: SetupError: as `ablate` says."""
     table = read_table(file)
     base = changed(config, table.get("base", {}), f"{file}, base")
