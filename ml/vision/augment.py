@@ -27,13 +27,16 @@ def load_pixels(jpegs: Sequence[bytes], px: int) -> Tensor:
     return out
 
 
-def augment(pixels: Tensor, px: int, draw: torch.Generator, *, blur: float = 0.0, tape: float = 0.0) -> Tensor:
-    """Random crop and stretch (down to 3/4 of each side), mirror, turn by up to 5 degrees, light and colour.
+def augment(
+    pixels: Tensor, px: int, draw: torch.Generator, *, crop: float = 0.75, blur: float = 0.0, tape: float = 0.0
+) -> Tensor:
+    """Random crop and stretch, mirror, turn by up to 5 degrees, light and colour.
 
     Args:
         pixels: uint8 (B, 3, S, S), on any device.
         px: side of the result.
         draw: where the randomness comes from; of the CPU, so that it is the same on every device.
+        crop: least part of each side that is kept.
         blur, tape: share of the pictures that are blurred, that get a band across.
     Returns: float32 (B, 3, px, px), normalised.
     """
@@ -42,7 +45,7 @@ def augment(pixels: Tensor, px: int, draw: torch.Generator, *, blur: float = 0.0
         return (low + (high - low) * torch.rand(shape, generator=draw)).to(pixels.device)
 
     b = len(pixels)
-    scale = uniform(0.75, 1.0, b, 2)  # (B, 2) part of the width and height that is kept
+    scale = uniform(crop, 1.0, b, 2)  # (B, 2) part of the width and height that is kept
     shift = (1 - scale) * uniform(-1, 1, b, 2)
     turn = uniform(-5, 5, b) * (math.pi / 180)
     mirror = torch.where(uniform(0, 1, b) < 0.5, -1.0, 1.0)

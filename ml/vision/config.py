@@ -52,6 +52,7 @@ class TrainConfig:
     rps_weight: float = 0.3  # weight of the ranked probability score beside the cross-entropies
     class_weight: float = 0.0  # bins weigh (1 / frequency of their count) to this power; 0: all alike
     pair_weight: float = 0.0  # weight of the difference between two looks at one bin; twins then share a batch
+    crop: float = 0.75  # least part of a picture's width, and of its height, that training shows
     blur: float = 0.0  # share of pictures that are blurred in training
     tape: float = 0.0  # share of pictures with a band across, as tape before the bin
     mixup: float = 0.0  # a of Beta(a, a): how two pictures and their labels are laid over each other; 0: never
@@ -72,6 +73,7 @@ class TrainConfig:
             "batch": (self.batch >= 2, "2 or more"),
             "lr": (self.lr > 0, "above 0"),
             "ema": (0 <= self.ema < 1, "at least 0 and below 1"),
+            "crop": (0 < self.crop <= 1, "above 0 and at most 1"),
             "restarts": (self.restarts >= 0, "0 or more"),
         }  # fmt: skip
         for name, (good, wanted) in checks.items():

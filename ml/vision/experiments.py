@@ -144,13 +144,12 @@ def _cell(it: Interval) -> str:
 def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say) -> TrainConfig:
     """Looks for the options with the least negative log-likelihood, for so many trials in all; returns the best.
 
-    Args: file: an option to `{low, high, log}` (a range of its type) or to a list of choices.
+    Args: file: an option, or `epochs`, to `{low, high, log}` (a range of its type) or to a list of choices.
     Raises: SetupError: an option is not there, or its entry is neither.
     """
     import optuna
 
-    space = read_table(file)
-    _check_space(space, config, file)
+    space = read_space(config, file)
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(f"sqlite:///{out.resolve() / 'trials.db'}")
@@ -161,7 +160,7 @@ def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say)
     def objective(trial: optuna.Trial) -> float:
         options = {name: _suggest(trial, name, entry) for name, entry in space.items()}
         say(f"trial {trial.number}: {options}")
-        one = changed(config, options, str(file))
+        one = _with(config, options, file)
         found = answers(one, [run(one, out / f"trial-{trial.number:03}", say=say)]).figures()
         for name, it in found.items():
             trial.set_user_attr(name, it["value"])
@@ -171,7 +170,7 @@ def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say)
         done = sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
         study.optimize(objective, n_trials=max(0, trials - done))
         _write_trials(study.trials, [*space], out / "trials.csv")
-        best = changed(config, study.best_params, str(file))
+        best = _with(config, study.best_params, file)
         (out / "best.json").write_text(json.dumps(asdict(best) | {"bins": []}, indent=1) + "\n")
         say(f"best: {study.best_params}, NLL {study.best_value:.4f}")
     finally:
@@ -179,7 +178,9 @@ def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say)
     return best
 
 
-def _check_space(space: dict[str, Any], config: TrainConfig, file: Path) -> None:
+def read_space(config: TrainConfig, file: Path) -> dict[str, Any]:
+    """The ranges and choices of a search. Raises: SetupError: as `search` says."""
+    space = read_table(file)
     for name, entry in space.items():
         if isinstance(entry, list) and entry:
             tried = entry
@@ -190,7 +191,16 @@ def _check_space(space: dict[str, Any], config: TrainConfig, file: Path) -> None
                 f"{file}: {name} must be a list of choices, or a range such as {{low = 1e-4, high = 1e-2, log = true}}"
             )
         for value in tried:
-            changed(config, {name: value}, str(file))
+            _with(config, {name: value}, file)
+    return space
+
+
+def _with(config: TrainConfig, options: dict[str, Any], file: Path) -> TrainConfig:
+    """A configuration with some options changed; `epochs` stands for so many at the resolution of its last phase."""
+    said = {name: value for name, value in options.items() if name != "epochs"}
+    if "epochs" in options:
+        said["phases"] = [[config.phases[-1][0], options["epochs"]]]
+    return changed(config, said, str(file))
 
 
 def _suggest(trial: Any, name: str, entry: Any) -> Any:

@@ -204,7 +204,8 @@ class Trainer:
         for i in range(self.steps_per_epoch):
             at = i * config.batch + world.rank * each
             rows = order[at : at + each]
-            x = augment(self.pixels[1][rows.to(self.device)], px, draw, blur=config.blur, tape=config.tape)
+            pixels = self.pixels[1][rows.to(self.device)]
+            x = augment(pixels, px, draw, crop=config.crop, blur=config.blur, tape=config.tape)
             yield x.contiguous(memory_format=torch.channels_last), rows
 
     @torch.no_grad()
@@ -219,7 +220,7 @@ class Trainer:
     def _validate(self, px: int) -> dict[str, float]:
         if not self.val.jpegs:
             return {}
-        px = min(self.config.eval_px, px + 32)  # as much larger as the last phase's is
+        px = min(self.config.eval_px, px)
         logs, y = predict(self.config, [self.ema], self.val.jpegs, px, self.device), self.val.labels
         guess, few = logs.argmax(1), y <= 5
         return {

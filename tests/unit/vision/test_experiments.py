@@ -87,13 +87,16 @@ def test_a_wrong_variant_is_named_before_anything_is_trained(
 
 def test_a_search_keeps_its_table_and_goes_on_where_it_stopped(base: TrainConfig, tmp_path: Path) -> None:
     file = tmp_path / "ranges.toml"
-    file.write_text('lr = { low = 1e-4, high = 1e-2, log = true }\nloss = ["soft", "corn"]\n')
+    file.write_text(
+        'lr = { low = 1e-4, high = 1e-2, log = true }\nloss = ["soft", "corn"]\nepochs = { low = 1, high = 2 }\n'
+    )
     for trials in (1, 2):
         best = experiments.search(base, file, tmp_path / "out", trials=trials, say=lambda _: None)
     rows = list(csv.DictReader((tmp_path / "out" / "trials.csv").read_text().splitlines()))
     assert [row["trial"] for row in rows] == ["0", "1"]
     least = min(rows, key=lambda row: float(row["nll"]))
     assert (best.lr, best.loss) == (pytest.approx(float(least["lr"])), least["loss"])
+    assert best.phases == ((32, int(least["epochs"])),)
     file.write_text("lr = 3\n")
     with pytest.raises(SetupError, match="list of choices, or a range"):
         experiments.search(base, file, tmp_path / "other", trials=1, say=lambda _: None)
