@@ -51,8 +51,8 @@ fix: $(READY) ## let ruff repair what it can
 bench: $(READY) ## measure the ledger, the count model and memory on this machine (B=planning, B="batch --series 1000", B=--help …)
 	@exec $(BIN)/python -m benchmarks $(B)
 
-train-count: $(READY) ## train the count model anew (hours on a CPU)
-	@exec $(BIN)/inventorybot train count $(TRAIN)
+train-count: $(READY) ## train the count model anew: TRAIN="--bins BINS.zip" (hours on a CPU)
+	@exec $(BIN)/inventorybot train count --members 2 --out runs/count --resume $(TRAIN)
 
 clean: ## remove what building and testing left (not .venv, not .data)
 	@rm -rf build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -41,7 +41,7 @@ def plain_net(release: Path, card: count_model.Card) -> torch.nn.Module:
     """The release's network as one has it after training: float32, eager, nothing folded."""
     net = backbones.count_net(
         load_file(release / "model.safetensors"), count_model.CLASSES,
-        arch=card.arch, head=card.head, members=card.members, flip=card.flip,
+        arch=card.arch, members=card.members, flip=card.flip,
     )  # fmt: skip
     return net.to(memory_format=torch.contiguous_format)
 

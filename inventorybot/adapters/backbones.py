@@ -110,50 +110,29 @@ def fuse(net: nn.Module) -> nn.Module:
     return net
 
 
-def corn_log_p(scores: Tensor) -> Tensor:
-    """Log-probabilities of the counts under an ordinal head: (B, K) scores of "more than k, given at least k" -> (B, K + 1).
-
-    Source: CORN, Shi, Cao & Raschka 2021 (arXiv:2111.08851), equation 5: P(y > k) is the product of the conditionals.
-    """
-    more, not_more = F.logsigmoid(scores), F.logsigmoid(-scores)  # (B, K)
-    reached = F.pad(more.cumsum(1), (1, 0))  # (B, K + 1): log P(y >= k)
-    return reached + F.pad(not_more, (0, 1))
-
-
 class CountNet(nn.Module):
     """What a release runs: one backbone or several whose probabilities are averaged, on a picture and its mirror image.
 
     Args:
-        members: backbones of one resolution, each with as many outputs as `head` needs.
-        head: "softmax" (one logit a count) or "corn" (ordinal, one fewer).
+        members: backbones of one resolution, with one output a count.
         flip: average with the mirrored picture.
     """
 
-    def __init__(self, members: Sequence[nn.Module], head: str = "softmax", *, flip: bool = False) -> None:
+    def __init__(self, members: Sequence[nn.Module], *, flip: bool = False) -> None:
         super().__init__()
-        self.members, self.head, self.flip = nn.ModuleList(members), head, flip
+        self.members, self.flip = nn.ModuleList(members), flip
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, px, px) normalised -> (B, 21): plain logits of a single member, else log-probabilities."""
         views = [x, x.flip(3)] if self.flip else [x]
-        found = [self._scores(member, view) for member in self.members for view in views]
+        # half precision ends here: small probabilities would become nothing
+        found: list[Tensor] = [member(view).float() for member in self.members for view in views]
         if len(found) == 1:
             return found[0]
         return torch.stack([s.log_softmax(1) for s in found]).exp().mean(0).clamp_min(1e-12).log()
 
-    def _scores(self, member: nn.Module, x: Tensor) -> Tensor:
-        out: Tensor = member(x).float()  # half precision ends here: small probabilities would become nothing
-        return corn_log_p(out) if self.head == "corn" else out
 
-
-def outputs_of(head: str, classes: int) -> int:
-    """Width of the last layer that a head needs for so many classes."""
-    return classes - 1 if head == "corn" else classes
-
-
-def count_net(
-    weights: Mapping[str, Tensor], classes: int, *, arch: str, head: str, members: int, flip: bool
-) -> CountNet:
+def count_net(weights: Mapping[str, Tensor], classes: int, *, arch: str, members: int, flip: bool) -> CountNet:
     """The network of a release with its weights, in inference form apart from `fuse`.
 
     Args: weights: as in `model.safetensors`: a single member's names as they are, else "0.", "1." ... before them.
@@ -161,11 +140,11 @@ def count_net(
     """
     nets = []
     for i in range(members):
-        net = build(arch, outputs_of(head, classes))
+        net = build(arch, classes)
         prefix = member_prefix(i, members)
         net.load_state_dict({k.removeprefix(prefix): v.float() for k, v in weights.items() if k.startswith(prefix)})
         nets.append(net)
-    return CountNet(nets, head, flip=flip).eval().requires_grad_(False)
+    return CountNet(nets, flip=flip).eval().requires_grad_(False)
 
 
 def member_prefix(member: int, members: int) -> str:

@@ -54,7 +54,6 @@ class Card(msgspec.Struct, frozen=True):
     temperature: float
     class_prior: list[float]
     sha256: str
-    head: str = "softmax"
     members: int = 1
     flip: bool = False
     graph: GraphCard | None = None
@@ -137,9 +136,7 @@ def _engine(card: Card, weights: bytes, graph: bytes, device: str, folder: Path)
         raise SetupError(f"{folder} has no graph.onnx, and without one its model needs torch: {e}") from e
     if card.arch not in backbones.ARCHS:
         raise SetupError(f"{folder} holds {card.arch}; we run {', '.join(backbones.ARCHS)}")
-    net = backbones.count_net(
-        load_tensors(weights), CLASSES, arch=card.arch, head=card.head, members=card.members, flip=card.flip
-    )
+    net = backbones.count_net(load_tensors(weights), CLASSES, arch=card.arch, members=card.members, flip=card.flip)
     px = card.input.px
     return count_torch.CudaEngine(net, px) if device == "cuda" else count_torch.TorchEngine(net, px, device)
 

@@ -28,7 +28,7 @@ def load_pixels(jpegs: Sequence[bytes], px: int) -> Tensor:
 
 
 def augment(
-    pixels: Tensor, px: int, draw: torch.Generator, *, crop: float = 0.75, blur: float = 0.0, tape: float = 0.0
+    pixels: Tensor, px: int, draw: torch.Generator, *, crop: float = 0.85, blur: float = 0.0, tape: float = 0.0
 ) -> Tensor:
     """Random crop and stretch, mirror, turn by up to 5 degrees, light and colour.
 

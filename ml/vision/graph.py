@@ -108,8 +108,7 @@ def main(release: Path) -> None:
     """Adds a graph to a release, and its hash to the card."""
     card = json.loads((release / "card.json").read_text())
     net = backbones.count_net(
-        load_file(release / "model.safetensors"), MAX_COUNT + 1, arch=card["arch"], head=card.get("head", "softmax"),
-        members=card.get("members", 1), flip=card.get("flip", False),
+        load_file(release / "model.safetensors"), MAX_COUNT + 1, arch=card["arch"], members=card.get("members", 1), flip=card.get("flip", False),
     )  # fmt: skip
     card["graph"] = write_graph(net, card["input"]["px"], release / "graph.onnx")
     (release / "card.json").write_text(json.dumps(card, indent=1) + "\n")

@@ -45,9 +45,7 @@ def embed(release: Path, jpegs: Sequence[bytes], advance: Callable[[int], None])
     model = count_model.load(release, "cpu")
     card, px = model.card, model.card.input.px
     weights = load_file(release / "model.safetensors")
-    net = backbones.count_net(
-        weights, count_model.CLASSES, arch=card.arch, head=card.head, members=card.members, flip=False
-    )
+    net = backbones.count_net(weights, count_model.CLASSES, arch=card.arch, members=card.members, flip=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     member = backbones.fuse(net.members[0]).to(device).to(memory_format=torch.channels_last)
     features, p = [], []

@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, soft labels that credit near misses, the ordinal CORN loss, twins' differences.
+"""What training minimises: cross-entropy, soft labels that credit near misses, twins' differences.
 
 In: scores (B, outputs) of a network, labels (B,) 0..20. Out: one number, the mean over the batch.
 """
@@ -9,18 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inventorybot.adapters.backbones import corn_log_p, head_name, outputs_of
+from inventorybot.adapters.backbones import head_name
 from inventorybot.domain.counting import MAX_COUNT
 from ml.vision.config import TrainConfig
 
 CLASSES = MAX_COUNT + 1
 KINDS = 11
 """Answers to the second question, how many different products: 0..9, and 10 or more."""
-
-
-def log_p(scores: Tensor, head: str) -> Tensor:
-    """Log-probabilities (B, 21) of the counts: scores are (B, 21) of a softmax head, (B, 20) of a CORN head."""
-    return corn_log_p(scores) if head == "corn" else scores.log_softmax(1)
 
 
 def soft_labels(labels: Tensor) -> Tensor:
@@ -39,17 +34,6 @@ def class_weights(labels: Tensor, power: float) -> Tensor:
     weight = torch.where(n > 0, n.clamp_min(1) ** -power, 0.0)
     weight = weight * n.sum() / (weight * n).sum()
     return torch.where(n > 0, weight, 1.0).float()
-
-
-def corn_loss(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-    """Mean cross-entropy of the conditional tasks "more than k, given at least k": scores (B, 20), weight (B,).
-
-    Source: Shi, Cao & Raschka 2021 (arXiv:2111.08851), equation 6: task k sees the bins with at least k items.
-    """
-    k = torch.arange(scores.shape[1], device=scores.device)  # (20,)
-    asked, more = (labels[:, None] >= k).float(), (labels[:, None] > k).float()  # (B, 20)
-    each = F.binary_cross_entropy_with_logits(scores, more, reduction="none")
-    return (each * asked * weight[:, None]).sum() / asked.sum()
 
 
 def ranked_probability(p: Tensor, labels: Tensor) -> Tensor:
@@ -75,15 +59,12 @@ def twins_loss(p: Tensor, labels: Tensor, twin: Tensor) -> Tensor:
 def loss_of(
     scores: Tensor, labels: Tensor, config: TrainConfig, weights: Tensor | None = None, twin: Tensor | None = None
 ) -> Tensor:
-    """What a batch costs under a configuration: scores (B, outputs), labels (B,), weights (21,) of counts, twin (B,)."""
+    """What a batch costs under a configuration: scores (B, 21), labels (B,), weights (21,) of counts, twin (B,)."""
     each = torch.ones(len(labels), device=labels.device) if weights is None else weights[labels]  # (B,)
-    logs = log_p(scores, config.head)  # (B, 21)
-    if config.loss == "corn":
-        total = corn_loss(scores, labels, each)
-    else:
-        target = soft_labels(labels) if config.loss == "soft" else F.one_hot(labels, CLASSES).to(logs.dtype)
-        score = -(target * logs).sum(1) + config.rps_weight * ranked_probability(logs.exp(), labels)
-        total = (score * each).mean()
+    logs = scores.log_softmax(1)  # (B, 21)
+    target = soft_labels(labels) if config.loss == "soft" else F.one_hot(labels, CLASSES).to(logs.dtype)
+    score = -(target * logs).sum(1) + config.rps_weight * ranked_probability(logs.exp(), labels)
+    total = (score * each).mean()
     if config.pair_weight and twin is not None:
         total = total + config.pair_weight * twins_loss(logs.exp(), labels, twin)
     return total
@@ -91,10 +72,10 @@ def loss_of(
 
 def training_outputs(config: TrainConfig) -> int:
     """Width of the last layer in training: the counts, and the second question where it is asked."""
-    return outputs_of(config.head, CLASSES) + (KINDS if config.kinds_weight else 0)
+    return CLASSES + (KINDS if config.kinds_weight else 0)
 
 
 def counts_only(weights: dict[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
     """The weights of a network that answers no second question."""
-    last, n = head_name(config.arch) + ".", outputs_of(config.head, CLASSES)
-    return {name: value[:n] if name.startswith(last) else value for name, value in weights.items()}
+    last = head_name(config.arch) + "."
+    return {name: value[:CLASSES] if name.startswith(last) else value for name, value in weights.items()}

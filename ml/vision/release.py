@@ -71,7 +71,7 @@ def write_release(
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: _half(value) for name, value in together([s["ema"] for s in states], config).items()}
     save_file(weights, out / "model.safetensors", metadata={"arch": config.arch})
-    shape: dict[str, Any] = {"arch": config.arch, "head": config.head, "members": len(states), "flip": config.flip}
+    shape: dict[str, Any] = {"arch": config.arch, "members": len(states), "flip": config.flip}
     net = backbones.count_net(load_file(out / "model.safetensors"), count_model.CLASSES, **shape)
     card: dict[str, Any] = {
         "name": "count",
@@ -166,7 +166,7 @@ def class_prior(labels: list[int]) -> list[float]:
     """Frequencies of the 21 counts among training bins, half a bin added to each, so that none is 0."""
     n = Counter(labels)
     total = len(labels) + 0.5 * (MAX_COUNT + 1)
-    return [round((n[k] + 0.5) / total, 6) for k in range(MAX_COUNT + 1)]
+    return [round((n[k] + 0.5) / total, 9) for k in range(MAX_COUNT + 1)]
 
 
 def _held_out(found: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inventorybot.adapters import backbones
-from inventorybot.adapters.backbones import outputs_of
 from inventorybot.domain.counting import MAX_COUNT
 from inventorybot.errors import SetupError
 from ml.vision.augment import augment, load_pixels, normalise
@@ -123,7 +122,6 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimizer = optimizer_of(config, self.net)
         self.weights = class_weights(train.labels, config.class_weight).to(self.device)
-        self._mixing = torch.distributions.Beta(config.mixup or 1.0, config.mixup or 1.0)
         self.epoch, self.step = 0, 0
         self.pixels: tuple[int, Tensor] = (0, torch.empty(0))
         self._learnt = {name for name, p in self.net.named_parameters() if p.requires_grad}
@@ -148,13 +146,9 @@ class Trainer:
         for x, rows in self._batches(px):
             for group in self.optimizer.param_groups:
                 group["lr"] = schedule(config, self.step, total) * group["scale"]
-            share = float(self._mixing.sample()) if config.mixup else 1.0
-            x = x if share == 1.0 else share * x + (1 - share) * x.flip(0)
             with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.autocast):
                 scores = net(x).float()  # (B, outputs)
             loss = self._loss(scores, rows)
-            if share != 1.0:
-                loss = share * loss + (1 - share) * self._loss(scores, rows.flip(0))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -186,11 +180,12 @@ class Trainer:
     def _loss(self, scores: Tensor, rows: Tensor) -> Tensor:
         """What the answers (B, outputs) to some training pictures (B,) cost."""
         config, train = self.config, self.train
-        n = outputs_of(config.head, CLASSES)
         twin = in_batch(rows, train.twins).to(self.device)
-        total = loss_of(scores[:, :n], train.labels[rows].to(self.device), config, self.weights, twin)
+        total = loss_of(scores[:, :CLASSES], train.labels[rows].to(self.device), config, self.weights, twin)
         if config.kinds_weight:
-            total = total + config.kinds_weight * F.cross_entropy(scores[:, n:], train.kinds[rows].to(self.device))
+            total = total + config.kinds_weight * F.cross_entropy(
+                scores[:, CLASSES:], train.kinds[rows].to(self.device)
+            )
         return total
 
     def _batches(self, px: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -281,7 +276,7 @@ def predict(
 ) -> Tensor:
     """Log-probabilities (N, 21) of some pictures under the weights of one run or several, in float32."""
     net = backbones.count_net(
-        together(members, config), CLASSES, arch=config.arch, head=config.head, members=len(members), flip=config.flip
+        together(members, config), CLASSES, arch=config.arch, members=len(members), flip=config.flip
     )
     for member in net.members:
         backbones.fuse(member)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,9 +30,9 @@ def train_count(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in --out.")] = False,
     release: Annotated[Path | None, typer.Option(help="Folder for the release; default OUT/release.")] = None,
     version: Annotated[str, typer.Option(help="Version of the release.")] = "v1",
-    member: Annotated[
-        list[Path] | None, typer.Option(help="Checkpoint of another run, to release as one ensemble.")
-    ] = None,
+    members: Annotated[
+        int, typer.Option(min=1, help="Runs with successive seeds in OUT/seed-N, released as one ensemble.")
+    ] = 1,
     ablate: Annotated[Path | None, typer.Option(help="Train the variants of this file, and write their table.")] = None,
     search: Annotated[Path | None, typer.Option(help="Search the ranges of this file with Optuna.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of --search in all.")] = 20,
@@ -58,11 +59,14 @@ def train_count(
         experiments.search(chosen, search, out, trials=trials, say=typer.echo)
         typer.echo(f"train it: --config {out / 'best.json'}; the trials: {out / 'trials.csv'}")
         return
-    checkpoint = run(chosen, out, resume=resume, say=typer.echo)
+    runs = {out / f"seed-{chosen.seed + i}": replace(chosen, seed=chosen.seed + i) for i in range(members)}
+    if members == 1:
+        runs = {out: chosen}
+    checkpoints = [run(one, folder, resume=resume, say=typer.echo) for folder, one in runs.items()]
     if os.environ.get("RANK", "0") != "0":
         return
     target = release or out / "release"
-    card = write_release([checkpoint, *(member or [])], target, version=version, created=datetime.now(UTC))
+    card = write_release(checkpoints, target, version=version, created=datetime.now(UTC))
     found = card["metrics"].get("all", card["metrics"]["rendered"])["accuracy"]
     typer.echo(f"released to {target}: accuracy {found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})")
 

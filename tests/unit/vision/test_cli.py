@@ -11,8 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from inventorybot.adapters.count_model import load
+from inventorybot.domain.counting import CountDistribution
 from ml.cli import train
 from ml.vision.cli import count, evaluate_count
+from ml.vision.data import read_bins
 from ml.vision.render import write_bins
 
 app = typer.Typer()
@@ -91,3 +94,19 @@ def test_a_phase_that_is_none_is_refused_before_anything_is_read(tmp_path: Path)
     result = CliRunner().invoke(train, ["count", "--bins", str(tmp_path), "--phase", "100:2"])
     assert result.exit_code == 2
     assert "multiple of 32" in result.output
+
+
+def test_runs_with_successive_seeds_become_one_release_and_are_not_made_twice(tmp_path: Path) -> None:
+    bins, config = write_bins(tmp_path / "bins.zip", 60, seed=5, px=64), tmp_path / "tiny.toml"
+    config.write_text(
+        'arch = "resnet18"\npretrained = false\nrendered = 8\nphases = [[32, 1]]\neval_px = 32\nbatch = 8\n'
+    )
+    arguments = ["--bins", str(bins), "--config", str(config), "--members", "2", "--resume", "--out", str(tmp_path)]
+    result = CliRunner().invoke(train, ["count", *arguments])
+    assert result.exit_code == 0, result.output
+    card = json.loads((tmp_path / "release" / "card.json").read_text())
+    assert (card["members"], card["seeds"]) == (2, [1, 2])
+    (answer,) = load(tmp_path / "release", "cpu").score([read_bins([bins])[0].jpeg()])
+    assert isinstance(answer, CountDistribution)
+    again = CliRunner().invoke(train, ["count", *arguments])
+    assert again.stdout.count("resumed after epoch 1") == 2

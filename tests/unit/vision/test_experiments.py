@@ -29,9 +29,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 def test_every_variant_becomes_a_row_and_a_finished_one_is_not_trained_again(base: TrainConfig, tmp_path: Path) -> None:
     file = tmp_path / "variants.toml"
-    file.write_text('[base]\nlr = 1e-3\n[[variant]]\nname = "plain"\n[[variant]]\nname = "ordinal"\nloss = "corn"\n')
+    file.write_text(
+        '[base]\nlr = 1e-3\n[[variant]]\nname = "plain"\n[[variant]]\nname = "hard"\nloss = "cross-entropy"\n'
+    )
     table = experiments.ablate(base, file, tmp_path / "out", lambda _: None).read_text().splitlines()
-    assert [row.split("|")[1].strip() for row in table[2:]] == ["plain", "ordinal"]
+    assert [row.split("|")[1].strip() for row in table[2:]] == ["plain", "hard"]
     assert len({row.count("|") for row in table}) == 1
     said: list[str] = []
     experiments.ablate(base, file, tmp_path / "out", said.append)
@@ -88,7 +90,7 @@ def test_a_wrong_variant_is_named_before_anything_is_trained(
 def test_a_search_keeps_its_table_and_goes_on_where_it_stopped(base: TrainConfig, tmp_path: Path) -> None:
     file = tmp_path / "ranges.toml"
     file.write_text(
-        'lr = { low = 1e-4, high = 1e-2, log = true }\nloss = ["soft", "corn"]\nepochs = { low = 1, high = 2 }\n'
+        'lr = { low = 1e-4, high = 1e-2, log = true }\nloss = ["soft", "cross-entropy"]\nepochs = { low = 1, high = 2 }\n'
     )
     for trials in (1, 2):
         best = experiments.search(base, file, tmp_path / "out", trials=trials, say=lambda _: None)

@@ -52,7 +52,7 @@ def test_the_released_model_gives_the_same_on_processors_as_under_torch() -> Non
     assert isinstance(model.engine, GraphEngine)
     card = model.card
     weights = {k: torch.from_numpy(v) for k, v in load_file(RELEASE / "model.safetensors").items()}
-    net = backbones.count_net(weights, CLASSES, arch=card.arch, head="softmax", members=1, flip=False)
+    net = backbones.count_net(weights, CLASSES, arch=card.arch, members=1, flip=False)
     with torch.inference_mode():  # nothing folded, nothing but the trained network
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         plain = net(x).numpy()
@@ -64,17 +64,17 @@ def test_the_graph_holds_no_weights() -> None:
     assert (RELEASE / "graph.onnx").stat().st_size < 100_000
 
 
-def test_an_ordinal_ensemble_of_resnets_that_looks_twice_gives_the_same_as_under_torch(tmp_path: Path) -> None:
+def test_an_ensemble_of_resnets_that_looks_twice_gives_the_same_as_under_torch(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    members = [as_if_trained(backbones.build("resnet18", CLASSES - 1)) for _ in range(2)]
-    net = backbones.CountNet(members, "corn", flip=True).eval().requires_grad_(False)
+    members = [as_if_trained(backbones.build("resnet18", CLASSES)) for _ in range(2)]
+    net = backbones.CountNet(members, flip=True).eval().requires_grad_(False)
     card = write_graph(net, 64, tmp_path / "graph.onnx")
     weights = {f"{i}.{k}": v.numpy() for i, m in enumerate(members) for k, v in m.state_dict().items()}
     engine = GraphEngine((tmp_path / "graph.onnx").read_bytes(), weights, GraphCard(**card))
     pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
     with torch.inference_mode():
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        p = torch.stack([backbones.corn_log_p(m(v)).exp() for m in members for v in (x, x.flip(3))]).mean(0)
+        p = torch.stack([m(v).softmax(1) for m in members for v in (x, x.flip(3))]).mean(0)
     found = np.exp(engine.logits(pixels))
     np.testing.assert_allclose(found, p.numpy(), atol=1e-5)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)

@@ -73,6 +73,7 @@ def test_the_prior_of_counts_never_seen_is_small_but_not_nothing() -> None:
     assert prior[0] == pytest.approx(3.5 / 14.5, abs=1e-6)
     assert prior[5] == pytest.approx(1.5 / 14.5, abs=1e-6)
     assert prior[20] == pytest.approx(0.5 / 14.5, abs=1e-6)
+    assert sum(class_prior([k % 7 for k in range(61)])) == pytest.approx(1.0, abs=1e-7)  # what events are held to: 1e-6
 
 
 def test_the_half_that_fits_the_temperature_is_about_half_and_always_the_same() -> None:

@@ -63,7 +63,7 @@ def test_a_checkpoint_of_another_configuration_or_of_other_bins_is_not_resumed(t
 def test_a_checkpoint_from_before_an_option_was_there_is_resumed(tmp_path: Path) -> None:
     checkpoint = run(TINY, tmp_path, say=lambda _: None)
     state = torch.load(checkpoint, weights_only=True)
-    state["config"] = json.dumps({k: v for k, v in json.loads(state["config"]).items() if k != "mixup"})
+    state["config"] = json.dumps({k: v for k, v in json.loads(state["config"]).items() if k != "crop"})
     torch.save(state, checkpoint)
     said: list[str] = []
     run(TINY, tmp_path, resume=True, say=said.append)
@@ -86,22 +86,6 @@ def test_the_second_question_is_learnt_from_and_not_kept(tmp_path: Path) -> None
     assert together([with_it], asked)["_fc.bias"].shape == without["_fc.bias"].shape == (CLASSES,)
     p = predict(asked, [with_it], train.jpegs[:2], 64).exp()
     assert p.sum(1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
-
-
-def test_two_pictures_laid_over_each_other_cost_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(replace(TINY, mixup=0.4), *load_sets(TINY), World(0, 1, "cpu"))
-    costs: list[list[int]] = []
-
-    def cost(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        costs.append(rows.tolist())
-        return scores.sum() * 0 + float(rows[0])
-
-    monkeypatch.setattr(trainer, "_loss", cost)
-    found = trainer.run_epoch(lambda _: None)
-    straight, turned = costs
-    assert turned == straight[::-1]
-    share = (found["loss"] - turned[0]) / (straight[0] - turned[0])
-    assert 0 < share < 1
 
 
 def test_too_few_pictures_for_one_batch_are_refused_in_words(tmp_path: Path) -> None:
