@@ -8,7 +8,7 @@ Decoding and resizing are those of the loader in `inventorybot.adapters`, so tra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,7 @@ def load_pixels(jpegs: Sequence[bytes], px: int) -> Tensor:
     return out
 
 
-def augment(
-    pixels: Tensor, px: int, draw: torch.Generator, *, crop: float = 0.85, blur: float = 0.0, tape: float = 0.0
-) -> Tensor:
+def augment(pixels: Tensor, px: int, draw: torch.Generator, *, crop: float) -> Tensor:
     """Random crop and stretch, mirror, turn by up to 5 degrees, light and colour.
 
     Args:
@@ -37,7 +35,6 @@ def augment(
         px: side of the result.
         draw: where the randomness comes from; of the CPU, so that it is the same on every device.
         crop: least part of each side that is kept.
-        blur, tape: share of the pictures that are blurred, that get a band across.
     Returns: float32 (B, 3, px, px), normalised.
     """
 
@@ -66,24 +63,4 @@ def augment(
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * uniform(0.5, 1.4, b, 1, 1, 1)  # saturation
     x = x * uniform(0.93, 1.07, b, 3, 1, 1)  # colour cast
-    if blur:
-        soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        x = torch.where(uniform(0, 1, b, 1, 1, 1) < blur, soft, x)
-    if tape:
-        x = torch.where(
-            _band(px, lambda low, high: uniform(low, high, b)) & (uniform(0, 1, b, 1, 1, 1) < tape),
-            uniform(90, 230, b, 3, 1, 1),
-            x,
-        )
     return normalise(x.clamp_(0, 255))
-
-
-def _band(px: int, uniform: Callable[..., Tensor]) -> Tensor:
-    """A slanting band across each picture, 3 to 10 % of its side wide: bool (B, 1, px, px) from (B, 1, 1, 1) draws."""
-    at = torch.linspace(-0.5, 0.5, px)
-    b = (-1, 1, 1, 1)
-    angle, offset, width = uniform(0, math.pi), uniform(-0.4, 0.4), uniform(0.03, 0.10)
-    across = at.to(angle.device).view(1, 1, -1, 1) * torch.sin(angle).view(b) + at.to(angle.device).view(
-        1, 1, 1, -1
-    ) * torch.cos(angle).view(b)
-    return (across - offset.view(b)).abs() < width.view(b) / 2

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ml.vision.data import Bin
 from ml.vision.evaluate import Floats, Ints, intervals
 from ml.vision.heads import fit, residual
-from ml.vision.train import kept_back, twins_of
+from ml.vision.train import kept_back
 
 REACH = 10
 CLASSES = 2 * REACH + 1
@@ -54,10 +54,12 @@ class ChangeNet(nn.Module):
 
 
 def pairs_of(bins: Sequence[Bin]) -> Ints:
-    """Row numbers (P, 2) of before and after: neighbouring ids of one pair group."""
-    twins = twins_of(bins).numpy()
-    first = np.flatnonzero(twins > np.arange(len(bins)))
-    return np.stack([first, twins[first]], 1)
+    """Row numbers (P, 2) of before and after: neighbours of one pair group, each bin in one pair at most."""
+    pairs: list[tuple[int, int]] = []
+    for i in range(1, len(bins)):
+        if bins[i].pair_group == bins[i - 1].pair_group and not (pairs and pairs[-1][1] == i - 1):
+            pairs.append((i - 1, i))
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def train_change(

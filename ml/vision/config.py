@@ -51,10 +51,7 @@ class TrainConfig:
     loss: Loss = "soft"
     rps_weight: float = 0.3  # weight of the ranked probability score beside the cross-entropies
     class_weight: float = 0.0  # bins weigh (1 / frequency of their count) to this power; 0: all alike
-    pair_weight: float = 0.0  # weight of the difference between two looks at one bin; twins then share a batch
     crop: float = 0.85  # least part of a picture's width, and of its height, that training shows
-    blur: float = 0.0  # share of pictures that are blurred in training
-    tape: float = 0.0  # share of pictures with a band across, as tape before the bin
     kinds_weight: float = 0.5  # weight of a second question, how many different products; it is asked in training only
     flip: bool = False  # count the mirrored picture too, and average: twice the time
     seed: int = 1

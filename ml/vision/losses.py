@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, soft labels that credit near misses, twins' differences.
+"""What training minimises: cross-entropy, or soft labels that credit near misses, and the ranked score.
 
 In: scores (B, outputs) of a network, labels (B,) 0..20. Out: one number, the mean over the batch.
 """
@@ -42,32 +42,12 @@ def ranked_probability(p: Tensor, labels: Tensor) -> Tensor:
     return apart.square().sum(1)
 
 
-def twins_loss(p: Tensor, labels: Tensor, twin: Tensor) -> Tensor:
-    """How far the expected difference of two looks at one bin is from the recorded one: p (B, 21), twin (B,).
-
-    Args: twin: row of the bin's other look in this batch, or -1.
-    Returns: Huber loss in items, mean over twins; 0 where there are none.
-    """
-    rows = torch.nonzero(twin >= 0).squeeze(1)
-    if not len(rows):
-        return p.sum() * 0
-    mean = p @ torch.arange(CLASSES, device=p.device, dtype=p.dtype)  # (B,)
-    other = twin[rows]
-    return F.smooth_l1_loss(mean[rows] - mean[other], (labels[rows] - labels[other]).to(p.dtype))
-
-
-def loss_of(
-    scores: Tensor, labels: Tensor, config: TrainConfig, weights: Tensor | None = None, twin: Tensor | None = None
-) -> Tensor:
-    """What a batch costs under a configuration: scores (B, 21), labels (B,), weights (21,) of counts, twin (B,)."""
-    each = torch.ones(len(labels), device=labels.device) if weights is None else weights[labels]  # (B,)
+def loss_of(scores: Tensor, labels: Tensor, config: TrainConfig, weights: Tensor) -> Tensor:
+    """What a batch costs under a configuration: scores (B, 21), labels (B,), weights (21,) of counts."""
     logs = scores.log_softmax(1)  # (B, 21)
     target = soft_labels(labels) if config.loss == "soft" else F.one_hot(labels, CLASSES).to(logs.dtype)
-    score = -(target * logs).sum(1) + config.rps_weight * ranked_probability(logs.exp(), labels)
-    total = (score * each).mean()
-    if config.pair_weight and twin is not None:
-        total = total + config.pair_weight * twins_loss(logs.exp(), labels, twin)
-    return total
+    each = -(target * logs).sum(1) + config.rps_weight * ranked_probability(logs.exp(), labels)  # (B,)
+    return (each * weights[labels]).mean()
 
 
 def training_outputs(config: TrainConfig) -> int:

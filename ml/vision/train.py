@@ -43,7 +43,6 @@ class TrainSet:
 
     jpegs: list[bytes]
     labels: Tensor  # (N,) int64
-    twins: Tensor  # (N,) int64: row of another look at the same bin, or -1
     kinds: Tensor  # (N,) int64: number of different products, 10 standing for more
 
 
@@ -59,7 +58,6 @@ def load_sets(config: TrainConfig) -> tuple[TrainSet, TrainSet, str]:
     train.labels = torch.cat(
         [train.labels, torch.tensor([min(it.quantity, MAX_COUNT) for it in drawn], dtype=torch.int64)]
     )
-    train.twins = F.pad(train.twins, (0, len(drawn)), value=-1)
     train.kinds = torch.cat([train.kinds, _kinds([len(it.lines) for it in drawn])])
     return train, _real([b for b in bins if b.split == "val"]), data_hash(bins)
 
@@ -71,20 +69,11 @@ def kept_back(group: str, share: float) -> bool:
 
 def _real(bins: list[Bin]) -> TrainSet:
     labels = torch.tensor([b.label for b in bins], dtype=torch.int64)
-    return TrainSet(read_jpegs(bins), labels, twins_of(bins), _kinds([b.asins for b in bins]))
+    return TrainSet(read_jpegs(bins), labels, _kinds([b.asins for b in bins]))
 
 
 def _kinds(n: list[int]) -> Tensor:
     return torch.tensor(n, dtype=torch.int64).clamp_max(KINDS - 1)
-
-
-def twins_of(bins: Sequence[Bin]) -> Tensor:
-    """For each bin the row of the next id in its pair group, pairwise, or -1: bins sorted by id -> (N,) int64."""
-    twins = torch.full((len(bins),), -1)
-    for i in range(1, len(bins)):
-        if bins[i].pair_group == bins[i - 1].pair_group and twins[i - 1] < 0:
-            twins[i], twins[i - 1] = i - 1, i
-    return twins
 
 
 def schedule(config: TrainConfig, step: int, total: int) -> float:
@@ -180,8 +169,7 @@ class Trainer:
     def _loss(self, scores: Tensor, rows: Tensor) -> Tensor:
         """What the answers (B, outputs) to some training pictures (B,) cost."""
         config, train = self.config, self.train
-        twin = in_batch(rows, train.twins).to(self.device)
-        total = loss_of(scores[:, :CLASSES], train.labels[rows].to(self.device), config, self.weights, twin)
+        total = loss_of(scores[:, :CLASSES], train.labels[rows].to(self.device), config, self.weights)
         if config.kinds_weight:
             total = total + config.kinds_weight * F.cross_entropy(
                 scores[:, CLASSES:], train.kinds[rows].to(self.device)
@@ -192,7 +180,7 @@ class Trainer:
         """Shuffled, augmented batches of one epoch for this process: (B, 3, px, px) float32, their rows (B,)."""
         config, world = self.config, self.world
         draw = torch.Generator().manual_seed(config.seed * 1_000_003 + self.epoch)
-        order = epoch_order(self.train.twins, draw, together=config.pair_weight > 0)
+        order = torch.randperm(len(self.train.jpegs), generator=draw)
         if world.rank:
             draw = torch.Generator().manual_seed((config.seed + 7919 * world.rank) * 1_000_003 + self.epoch)
         each = config.batch // world.size
@@ -200,7 +188,7 @@ class Trainer:
             at = i * config.batch + world.rank * each
             rows = order[at : at + each]
             pixels = self.pixels[1][rows.to(self.device)]
-            x = augment(pixels, px, draw, crop=config.crop, blur=config.blur, tape=config.tape)
+            x = augment(pixels, px, draw, crop=config.crop)
             yield x.contiguous(memory_format=torch.channels_last), rows
 
     @torch.no_grad()
@@ -246,28 +234,6 @@ class Trainer:
         self.ema = state["ema"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
-
-
-def epoch_order(twins: Tensor, draw: torch.Generator, *, together: bool) -> Tensor:
-    """The rows of an epoch in random order, (N,); `together`: twins stand side by side."""
-    order = torch.randperm(len(twins), generator=draw)
-    if not together:
-        return order
-    rows: list[int] = []
-    for row in order.tolist():
-        twin = int(twins[row])
-        if twin < 0:
-            rows.append(row)
-        elif row < twin:  # the pair comes where its first row was dealt to
-            rows += [row, twin]
-    return torch.tensor(rows)
-
-
-def in_batch(rows: Tensor, twins: Tensor) -> Tensor:
-    """Where in a batch each row's twin is, -1 where it is not; of two twins only the first points: (B,) -> (B,)."""
-    at = {row: i for i, row in enumerate(rows.tolist())}
-    found = [at.get(int(twins[row]), -1) for row in rows.tolist()]
-    return torch.tensor([j if j > i else -1 for i, j in enumerate(found)])
 
 
 @torch.inference_mode()

@@ -47,17 +47,17 @@ def test_folding_a_norm_is_what_ioffe_and_szegedy_write() -> None:
 
 
 def test_the_released_model_gives_the_same_on_processors_as_under_torch() -> None:
-    pixels = np.stack([decode(it.jpeg, 192) for _, it in render_bins(5, 3, px=96)])
     model = load(RELEASE, "cpu")
     assert isinstance(model.engine, GraphEngine)
-    card = model.card
+    card, px = model.card, model.card.input.px
+    pixels = np.stack([decode(it.jpeg, px) for _, it in render_bins(5, 3, px=96)])
     weights = {k: torch.from_numpy(v) for k, v in load_file(RELEASE / "model.safetensors").items()}
-    net = backbones.count_net(weights, CLASSES, arch=card.arch, members=1, flip=False)
+    net = backbones.count_net(weights, CLASSES, arch=card.arch, members=card.members, flip=card.flip)
     with torch.inference_mode():  # nothing folded, nothing but the trained network
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         plain = net(x).numpy()
     np.testing.assert_allclose(model.logits(pixels), plain, atol=1e-4)
-    np.testing.assert_allclose(TorchEngine(net, 192, "cpu").logits(pixels), plain, atol=1e-4)
+    np.testing.assert_allclose(TorchEngine(net, px, "cpu").logits(pixels), plain, atol=1e-4)
 
 
 def test_the_graph_holds_no_weights() -> None:

@@ -54,6 +54,12 @@ def test_the_difference_of_two_sure_counts_is_sure_and_large_ones_are_pooled() -
     assert found.sum(1).tolist() == [1, 1]
 
 
+def test_looks_at_one_bin_are_paired_with_their_neighbours_and_no_look_twice(bins: list[Bin]) -> None:
+    some = [replace(bins[0], pair_group=g) for g in ("a", "a", "a", "b", "c", "c")]
+    assert pairs_of(some).tolist() == [[0, 1], [4, 5]]
+    assert pairs_of(some[:1]).shape == (0, 2)
+
+
 def test_an_untrained_change_model_is_the_difference_of_two_counts_and_turned_round_it_turns() -> None:
     torch.manual_seed(1)
     net = ChangeNet(8).eval()

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from ml.vision.config import TrainConfig
-from ml.vision.losses import CLASSES, class_weights, loss_of, soft_labels, twins_loss
+from ml.vision.losses import CLASSES, class_weights, loss_of, soft_labels
 
 
 def sure_of(k: int, label: int, config: TrainConfig) -> float:
     """The loss of a network that is sure of k."""
     scores = 10.0 * nn.functional.one_hot(torch.tensor([k]), CLASSES).float()
-    return float(loss_of(scores, torch.tensor([label]), config))
+    return float(loss_of(scores, torch.tensor([label]), config, torch.ones(CLASSES)))
 
 
 @pytest.mark.parametrize("loss", ["soft", "cross-entropy"])
@@ -40,10 +40,3 @@ def test_rare_counts_weigh_more_and_the_mean_weight_is_1() -> None:
     assert float(weights[2] / weights[1]) == pytest.approx(4.0)
     assert float(weights[labels].mean()) == pytest.approx(1.0)
     assert class_weights(labels, 0.0)[1:3].tolist() == [1.0, 1.0]
-
-
-def test_twins_cost_by_how_far_their_expected_difference_is_from_the_recorded_one() -> None:
-    p = nn.functional.one_hot(torch.tensor([5, 2, 7]), CLASSES).float()  # expected 5 and 2: 3 apart, recorded 1 apart
-    found = twins_loss(p, torch.tensor([3, 2, 7]), torch.tensor([1, -1, -1]))
-    assert float(found) == pytest.approx(2 - 0.5)  # Huber loss of 2 items
-    assert float(twins_loss(p, torch.tensor([3, 2, 7]), torch.tensor([-1, -1, -1]))) == 0

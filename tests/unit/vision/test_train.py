@@ -20,7 +20,7 @@ from ml.vision.data import read_bins
 from ml.vision.distributed import World
 from ml.vision.losses import CLASSES, KINDS
 from ml.vision.render import write_bins
-from ml.vision.train import Trainer, epoch_order, in_batch, load_sets, predict, run, schedule, together, twins_of
+from ml.vision.train import Trainer, load_sets, predict, run, schedule, together
 
 TINY = TrainConfig(
     rendered=8, rendered_px=64, phases=((64, 2),), eval_px=64, batch=4, pretrained=False, frozen_blocks=0, max_steps=1
@@ -118,18 +118,6 @@ def test_in_the_head_epochs_nothing_but_the_last_layer_moves() -> None:
     assert moved == {"_fc.weight", "_fc.bias"}
     trainer.run_epoch(lambda _: None)
     assert not torch.equal(trainer.net.state_dict()["_conv_head.weight"], before["_conv_head.weight"])
-
-
-def test_twins_are_found_pairwise_and_stand_side_by_side_when_asked_for(tmp_path: Path) -> None:
-    it = read_bins([write_bins(tmp_path / "bins.zip", 1, seed=1, px=64)])[0]
-    bins = [replace(it, pair_group=g) for g in ("a", "a", "a", "b", "c", "c")]
-    twins = twins_of(bins)
-    assert twins.tolist() == [1, 0, -1, -1, 5, 4]
-    order = epoch_order(twins, torch.Generator().manual_seed(3), together=True).tolist()
-    assert sorted(order) == [0, 1, 2, 3, 4, 5]
-    assert order[order.index(0) + 1] == 1
-    assert order[order.index(4) + 1] == 5
-    assert in_batch(torch.tensor([5, 3, 4, 0]), twins).tolist() == [2, -1, -1, -1]  # 0 has its twin elsewhere
 
 
 def test_phases_say_the_resolution_of_each_epoch() -> None:
