@@ -24,11 +24,16 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
 class GraphCard(msgspec.Struct, frozen=True):
-    """What the card says of `graph.onnx`. `folds`: name of a convolution to that of the batch norm after it."""
+    """What the card says of `graph.onnx`.
+
+    `folds`: name of a convolution to that of the batch norm after it. `shared`: weights that equal another member's, whose
+    place in the graph is that of the other.
+    """
 
     sha256: str
     folds: dict[str, str]
     eps: float
+    shared: tuple[str, ...] = ()
 
 
 def cores() -> int:
@@ -76,7 +81,7 @@ class GraphEngine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # measured: a second thread inside a batch costs 35 % more processor time
         options.log_severity_level = 3  # errors only: the warnings are about folding constants
-        given = folded(weights, card.folds, card.eps)
+        given = {k: v for k, v in folded(weights, card.folds, card.eps).items() if k not in card.shared}
         options.add_external_initializers(list(given), [ort.OrtValue.ortvalue_from_numpy(v) for v in given.values()])
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 

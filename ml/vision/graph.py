@@ -20,6 +20,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, DeduplicateInitializersPass
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -60,7 +61,7 @@ def write_graph(net: backbones.CountNet, px: int, path: Path) -> dict[str, Any]:
         net: in eval, norms not folded.
         px: side of its pictures.
         path: of the file.
-    Returns: the card's "graph": {"sha256", "folds", "eps"}.
+    Returns: the card's "graph": {"sha256", "folds", "eps", "shared"}.
     """
     folds, eps = folds_of(net)
     fused = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
@@ -71,7 +72,8 @@ def write_graph(net: backbones.CountNet, px: int, path: Path) -> dict[str, Any]:
                for i, member in enumerate(fused.members) for k in member.state_dict()}  # fmt: skip
     _empty(model, weights)
     path.write_bytes(model.SerializeToString())
-    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "folds": folds, "eps": eps}
+    shared = sorted(set(weights.values()) - {tensor.name for tensor in model.graph.initializer})
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "folds": folds, "eps": eps, "shared": shared}
 
 
 def _traced(net: nn.Module, px: int) -> onnx.ModelProto:
@@ -84,6 +86,9 @@ def _traced(net: nn.Module, px: int) -> onnx.ModelProto:
             dynamic_shapes={"pixels": {0: torch.export.Dim("batch")}},
         )  # fmt: skip
     assert program is not None
+    # members of an ensemble begin with the same frozen layers: they are computed once
+    DeduplicateInitializersPass(size_limit=1 << 30)(program.model)
+    CommonSubexpressionEliminationPass()(program.model)
     model: onnx.ModelProto = program.model_proto
     return model
 

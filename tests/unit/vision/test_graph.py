@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -78,6 +80,25 @@ def test_an_ensemble_of_resnets_that_looks_twice_gives_the_same_as_under_torch(t
     found = np.exp(engine.logits(pixels))
     np.testing.assert_allclose(found, p.numpy(), atol=1e-5)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_layers_that_the_members_of_an_ensemble_share_are_computed_once(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first, second = (as_if_trained(backbones.build("resnet18", CLASSES)) for _ in range(2))
+    second.load_state_dict(
+        {k: v for k, v in first.state_dict().items() if not k.startswith(("layer4", "fc"))}, strict=False
+    )
+    net = backbones.CountNet([first, second]).eval().requires_grad_(False)
+    card = write_graph(net, 64, tmp_path / "graph.onnx")
+    operations = [node.op_type for node in onnx.load(tmp_path / "graph.onnx", load_external_data=False).graph.node]
+    assert operations.count("Conv") == 20 + 5  # the second member's last stage
+    assert {name.split(".")[1] for name in card["shared"]} == {"conv1", "layer1", "layer2", "layer3"}
+    weights = {f"{i}.{k}": v.numpy() for i, m in enumerate((first, second)) for k, v in m.state_dict().items()}
+    engine = GraphEngine((tmp_path / "graph.onnx").read_bytes(), weights, msgspec.convert(card, GraphCard))
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    with torch.inference_mode():
+        p = net(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).exp()
+    np.testing.assert_allclose(np.exp(engine.logits(pixels)), p.numpy(), atol=1e-5)
 
 
 def test_the_resize_of_the_gpu_path_is_within_a_step_of_the_processors() -> None:
