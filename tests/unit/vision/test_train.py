@@ -72,7 +72,7 @@ def test_a_checkpoint_from_before_an_option_was_there_is_resumed(tmp_path: Path)
 
 def test_the_second_question_is_learnt_from_and_not_kept(tmp_path: Path) -> None:
     bins = str(write_bins(tmp_path / "bins.zip", 12, seed=1, px=64))
-    plain = replace(TINY, bins=(bins,), calibration=0.0)
+    plain = replace(TINY, bins=(bins,), calibration=0.0, kinds_weight=0.0)
     asked = replace(plain, kinds_weight=0.5)
     kinds = [b.asins for b in read_bins([bins]) if b.split == "train"]
     train, _, _ = load_sets(asked)
