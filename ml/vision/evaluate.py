@@ -29,11 +29,16 @@ def metrics(p: Floats, y: Ints) -> dict[str, float]:
         bins of confidence; Guo et al. 2017), half_coverage (accuracy on the half of the pictures it is surest of).
     """
     guess = p.argmax(1)
-    nll = -np.log(np.clip(p[np.arange(len(y)), y], 1e-12, None)).mean()
     surest = at_coverage(p.max(1), guess == y, (0.5,))[0]
     return {
-        **of_guesses(guess, y), "nll": float(nll), "ece": ece(p.max(1), guess == y), "half_coverage": surest
+        **of_guesses(guess, y), "nll": float(surprisal(p, y).mean()), "ece": ece(p.max(1), guess == y), "half_coverage": surest
     }  # fmt: skip
+
+
+def surprisal(p: Floats, y: Ints) -> Floats:
+    """Negative log-likelihood of each label, nats: p (N, K), y (N,) -> (N,)."""
+    found: Floats = -np.log(np.clip(p[np.arange(len(y)), y], 1e-12, None))
+    return found
 
 
 def of_guesses(guess: Ints, y: Ints) -> dict[str, float]:

@@ -23,7 +23,7 @@ import torch
 from inventorybot.errors import SetupError
 from ml.vision.config import TrainConfig, changed, read_table
 from ml.vision.data import read_bins, read_jpegs
-from ml.vision.evaluate import Floats, Interval, Ints, fit_temperature, intervals, restrict
+from ml.vision.evaluate import Floats, Interval, Ints, fit_temperature, intervals, restrict, surprisal
 from ml.vision.release import in_fit_half
 from ml.vision.train import kept_back, predict, run
 
@@ -45,12 +45,6 @@ class Answers:
     y: Ints
     groups: list[str]
 
-    @property
-    def nll(self) -> Floats:
-        """(N,), nats."""
-        found: Floats = -np.log(np.clip(self.p[np.arange(len(self.y)), self.y], 1e-12, None))
-        return found
-
     def figures(self) -> dict[str, Interval]:
         """The figures of `COLUMNS`."""
         few = np.flatnonzero(self.y <= 5)
@@ -61,7 +55,7 @@ class Answers:
 
     def above(self, other: Answers) -> Interval:
         """By how much the mean NLL is above that of another run on the same bins: the bootstrap draws them together."""
-        difference = self.nll - other.nll
+        difference = surprisal(self.p, self.y) - surprisal(other.p, other.y)
         return intervals(difference, self.y, self.groups, of=lambda d, _: {"nll": float(d.mean())})["nll"]
 
 

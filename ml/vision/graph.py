@@ -65,8 +65,7 @@ def write_graph(net: backbones.CountNet, px: int, path: Path) -> dict[str, Any]:
     """
     folds, eps = folds_of(net)
     fused = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
-    for member in fused.members:
-        backbones.fuse(member)
+    backbones.fuse(fused)
     model = _traced(_FromPixels(fused).eval(), px)
     weights = {f"net.members.{i}.{k}": backbones.member_prefix(i, len(net.members)) + k
                for i, member in enumerate(fused.members) for k in member.state_dict()}  # fmt: skip

@@ -244,9 +244,7 @@ def predict(
     net = backbones.count_net(
         together(members, config), CLASSES, arch=config.arch, members=len(members), flip=config.flip
     )
-    for member in net.members:
-        backbones.fuse(member)
-    net = net.to(device).to(memory_format=torch.channels_last)
+    backbones.fuse(net).to(device).to(memory_format=torch.channels_last)
     pixels = load_pixels(jpegs, px)  # (N, 3, px, px) uint8
     out = []
     for chunk in torch.split(pixels, 64):

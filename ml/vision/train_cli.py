@@ -59,10 +59,10 @@ def train_count(
         experiments.search(chosen, search, out, trials=trials, say=typer.echo)
         typer.echo(f"train it: --config {out / 'best.json'}; the trials: {out / 'trials.csv'}")
         return
-    runs = {out / f"seed-{chosen.seed + i}": replace(chosen, seed=chosen.seed + i) for i in range(members)}
-    if members == 1:
-        runs = {out: chosen}
-    checkpoints = [run(one, folder, resume=resume, say=typer.echo) for folder, one in runs.items()]
+    checkpoints = [
+        run(replace(chosen, seed=n), out / f"seed-{n}" if members > 1 else out, resume=resume, say=typer.echo)
+        for n in range(chosen.seed, chosen.seed + members)
+    ]
     if os.environ.get("RANK", "0") != "0":
         return
     target = release or out / "release"
