@@ -8,7 +8,6 @@ Source: CloudEvents 1.0.2 and its Kafka protocol binding; RFC 3339; RFC 6901.
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from inventorybot.domain.days import DAY_MS
 from inventorybot.domain.events import BinImage, Kind, Movement
 from inventorybot.errors import BadEvent, Code
 from inventorybot.wire import schemas
+from inventorybot.wire.decoding import decode, show
 from inventorybot.wire.schemas import BinImageData
 
 MAX_UPDATE_BYTES = 16_384
@@ -45,8 +45,6 @@ _DATE = Annotated[datetime, Meta(tz=True)]
 _ID_FAULT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ATTRIBUTES = {f"ce_{name}": name for name in ("specversion", "id", "source", "type", "time")}
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong, _BRIEF.maxlist, _BRIEF.maxdict = 2, 80, 80, 40, 3, 3
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -142,7 +140,7 @@ def envelope(found: dict[str, Any]) -> Envelope:
     if version is None:
         raise BadEvent(Code.NOT_CLOUDEVENT, "/specversion", "not a CloudEvent: the attribute specversion is missing")
     if version != "1.0":
-        raise BadEvent(Code.NOT_CLOUDEVENT, "/specversion", f'specversion must be the text "1.0", not {_show(version)}')
+        raise BadEvent(Code.NOT_CLOUDEVENT, "/specversion", f'specversion must be the text "1.0", not {show(version)}')
     event_id, source, name, time = (_attribute(found, a) for a in ("id", "source", "type", "time"))
     trace = found.get("traceparent")
     valid_trace = trace if isinstance(trace, str) and TRACEPARENT.match(trace) else None
@@ -154,7 +152,7 @@ def _attribute(found: dict[str, Any], name: str) -> str:
     if value is None:
         raise BadEvent(Code.MISSING_FIELD, f"/{name}", f"the attribute {name} is missing")
     if not isinstance(value, str):
-        raise BadEvent(Code.WRONG_TYPE, f"/{name}", f"the attribute {name} must be a string, not {_show(value)}")
+        raise BadEvent(Code.WRONG_TYPE, f"/{name}", f"the attribute {name} must be a string, not {show(value)}")
     limit = MAX_SOURCE if name != "id" else MAX_TRANSFER_ID if found.get("type") == _TRANSFER_IN else MAX_ID
     if not 1 <= len(value) <= limit:
         said = f"the attribute {name} has {len(value)} characters; 1 to {limit} are allowed"
@@ -172,7 +170,7 @@ def parse_time(text: str) -> int:
     try:
         return to_ms(msgspec.convert(text, _DATE))
     except (msgspec.ValidationError, OverflowError):
-        said = f"time must be RFC 3339 with a zone, such as 2026-11-21T06:36:00Z, not {_show(text)}"
+        said = f"time must be RFC 3339 with a zone, such as 2026-11-21T06:36:00Z, not {show(text)}"
         raise BadEvent(Code.BAD_TIME, "/time", said) from None
 
 
@@ -210,7 +208,7 @@ def read_image(record: Record, limits: TimeLimits) -> tuple[BinImage, Envelope]:
 def read(record: Record, data: type[T]) -> tuple[T, Envelope]:
     """A record that InventoryBot itself wrote, of a known type of data. Raises: BadEvent."""
     head = envelope_of(record.headers)
-    return _decode(_sized(record.value, MAX_IMAGE_EVENT_BYTES), data), head
+    return decode(_sized(record.value, MAX_IMAGE_EVENT_BYTES), data), head
 
 
 def movement(head: Envelope, data: bytes) -> Movement:
@@ -219,7 +217,7 @@ def movement(head: Envelope, data: bytes) -> Movement:
     if known is None:
         raise unknown_type(head.type, schemas.MOVEMENTS)
     kind, shape = known
-    d: Any = _decode(data, shape)
+    d: Any = decode(data, shape)
     to_bin = getattr(d, "to_bin", None)
     if to_bin is not None and to_bin == d.bin:
         raise BadEvent(Code.CONTRADICTION, "/data/to_bin", "to_bin is the bin that the units come from")
@@ -232,7 +230,7 @@ def bin_image(head: Envelope, data: bytes) -> BinImage:
     """A bin image from its attributes and JSON data. Raises: BadEvent."""
     if head.type != schemas.BIN_IMAGE:
         raise unknown_type(head.type, (schemas.BIN_IMAGE,))
-    d = _decode(data, BinImageData)
+    d = decode(data, BinImageData)
     if (d.image is None) == (d.image_url is None):
         raise BadEvent(Code.CONTRADICTION, "/data/image", "exactly one of image and image_url must be given")
     if d.image is not None and not d.image:
@@ -244,7 +242,7 @@ def check_key(key: bytes | None, site: str, bin_id: str) -> None:
     """A record must lie in the partition of its bin. Raises: BadEvent: its key is not site/bin of its data."""
     want = f"{site}/{bin_id}"
     if key is None or key != want.encode():
-        raise BadEvent(Code.BAD_KEY, "", f"the key must be site/bin of the data, {want!r}, not {_show(key)}")
+        raise BadEvent(Code.BAD_KEY, "", f"the key must be site/bin of the data, {want!r}, not {show(key)}")
 
 
 def unknown_type(name: str, known: Iterable[str]) -> BadEvent:
@@ -252,56 +250,7 @@ def unknown_type(name: str, known: Iterable[str]) -> BadEvent:
     stem = name.rpartition(".")[0]
     same = [k for k in known if k.rpartition(".")[0] == stem]
     hint = f"; this release speaks {same[0]}" if same else ""
-    return BadEvent(Code.UNKNOWN_TYPE, "/type", f"there is no event type {_show(name)} here{hint}")
-
-
-_DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
-
-
-def _decode(data: bytes, shape: type[T]) -> T:
-    decoder = _DECODERS.get(shape)
-    if decoder is None:
-        decoder = _DECODERS[shape] = msgspec.json.Decoder(shape)
-    try:
-        result: T = decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent(Code.NOT_JSON, "/data", f"the data is not JSON: {error}") from None
-    return result
-
-
-_AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_FIELD = re.compile(r"(?P<what>missing required|unknown) field `(?P<name>.*)`(?: - at `\$[\w.\[\]]*`)?$", re.DOTALL)
-_NO_OUTER_SPACE = "must not hold a control character, nor begin or end with a space"
-_PATTERNS = {
-    "site": f"{_NO_OUTER_SPACE}, nor hold a slash",
-    "bin": f"{_NO_OUTER_SPACE}, nor hold a slash",
-    "to_bin": f"{_NO_OUTER_SPACE}, nor hold a slash",
-    "sku": _NO_OUTER_SPACE,
-    "image_url": "must begin with file:// or s3:// and hold no control character",
-}
-"""What a field's pattern asks for, in words; any other field with one must not hold a control character."""
-
-
-def _refusal(message: str) -> BadEvent:
-    """msgspec's words, as a code, a JSON Pointer and a reason."""
-    named = _FIELD.search(message)
-    at = None if named and named["what"] == "unknown" else _AT.search(message)
-    path = "/data" + re.sub(r"[.\[]", "/", (at["path"] if at else "").replace("]", ""))
-    if named:
-        # An unknown field is told of at the top only: there, what looks like a path is part of the stranger's name.
-        name = named["name"]
-        pointer = f"{path}/{name[:64].replace('~', '~0').replace('/', '~1')}"
-        if named["what"] == "unknown":
-            return BadEvent(Code.UNKNOWN_FIELD, pointer, f"the field {_show(name)} is not part of this event type")
-        return BadEvent(Code.MISSING_FIELD, pointer, f"the field {name} is missing")
-    said = message[: at.start()] if at else message
-    code = Code.WRONG_TYPE if ", got `" in said or said.startswith("Invalid") else Code.OUT_OF_RANGE
-    field = path.removeprefix("/data").strip("/") or "data"
-    regex = "regex" in said
-    reason = _PATTERNS.get(field, "must not hold a control character") if regex else said[:1].lower() + said[1:]
-    return BadEvent(code, path, f"{field}: {reason}")
+    return BadEvent(Code.UNKNOWN_TYPE, "/type", f"there is no event type {show(name)} here{hint}")
 
 
 def _sized(value: bytes | None, limit: int) -> bytes:
@@ -310,15 +259,6 @@ def _sized(value: bytes | None, limit: int) -> bytes:
     if len(value) > limit:
         raise BadEvent(Code.TOO_LARGE, "/data", f"the data has {len(value)} bytes; {limit} are allowed")
     return value
-
-
-def _show(value: object) -> str:
-    """A value as a short text for a reason, however long, deep or large it is."""
-    try:
-        text = _BRIEF.repr(value)
-    except ValueError:  # an integer too long for Python to write down
-        return f"a huge {type(value).__name__}"
-    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def _show_ms(ms: int) -> str:
