@@ -16,6 +16,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,16 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield broker
     finally:
         broker.kill()  # its folder goes with the session: an orderly stop would only take time
+
+
+@contextmanager
+def without_idempotence(config: dict[str, Any]) -> Iterator[None]:
+    """Producers made of `config` meanwhile take the broker for one of 2015: librdkafka gives them up for good."""
+    too_old = {"api.version.request": False, "broker.version.fallback": "0.9.0"}
+    config |= too_old
+    yield
+    for name in too_old:
+        del config[name]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +22,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub fo
 )
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from inventorybot import telemetry
 from inventorybot.errors import BadEvent, Code, SetupError, TryLater
 from inventorybot.wire.codec import Message
 from inventorybot.wire.topics import Topic
 
 ADMIN_TIMEOUT_S = 15.0
 """Creating a topic takes well under a second on a healthy cluster."""
+RENEW_S = 0.5
+"""Between a producer that librdkafka gave up and the next: a cluster that refuses each is not asked in a busy loop."""
 _PRODUCER = {
     "acks": "all",
     "enable.idempotence": True,
@@ -41,20 +45,35 @@ _PRODUCER = {
 class KafkaPublisher:
     """`ports.Publisher` on one producer and one polling thread; safe to share between tasks of one event loop.
 
+    librdkafka gives a producer up for good after some errors. One of them is a race in it: a broker that comes up just
+    between two looks counts as one without idempotence. So its records are told as not delivered, and the next producer
+    takes over.
+
     Args:
-        config: how to reach the brokers (librdkafka's names).
+        config: how to reach the brokers (librdkafka's names); read again for each producer.
         timeout_s: how long a record may wait for its acknowledgement.
     """
 
     def __init__(self, config: Mapping[str, Any], timeout_s: float = 10.0) -> None:
-        self._producer = Producer({**_PRODUCER, **config, "message.timeout.ms": int(timeout_s * 1000)})
+        self._config, self._timeout_ms = config, int(timeout_s * 1000)
+        self._producer = self._connect()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-publisher", daemon=True)
         self._thread.start()
 
+    def _connect(self) -> Producer:
+        return Producer({**_PRODUCER, **self._config, "message.timeout.ms": self._timeout_ms})
+
     def _poll(self) -> None:
         while not self._closed.is_set():
-            self._producer.poll(0.1)
+            try:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                telemetry.log("kafka").warning("producer_given_up", reason=error.args[0].str())
+                self._producer.purge()
+                drain(self._producer, 1.0)
+                if not self._closed.wait(RENEW_S):
+                    self._producer = self._connect()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Raises: TryLater: at least one record was not acknowledged. BadEvent: one is too large for its topic."""
@@ -83,7 +102,9 @@ class KafkaPublisher:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Deliver what is queued, then stop."""
-        self._producer.flush(timeout_s)
+        until = time.monotonic() + timeout_s
+        while len(self._producer) and time.monotonic() < until:
+            time.sleep(0.005)  # the thread is told of each delivery
         self._closed.set()
         self._thread.join(1.0)
 
@@ -92,6 +113,17 @@ class KafkaPublisher:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
+
+
+def drain(producer: Producer, timeout_s: float) -> None:
+    """Wait until every record is told of. `Producer.flush` would go on to the next callback with a fatal error set,
+    which Python answers with a SystemError in the callback.
+
+    Raises: KafkaException: librdkafka gave the producer up; make another.
+    """
+    until = time.monotonic() + timeout_s
+    while len(producer) and (left := until - time.monotonic()) > 0:
+        producer.poll(left)
 
 
 class _Latch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -21,6 +22,7 @@ from inventorybot.wire.codec import Record
 from inventorybot.wire.topics import DEAD_LETTERS
 from services.local.cassandra import Node
 from services.local.kafka import Broker
+from tests.conftest import without_idempotence
 
 NOW = time.time_ns() // 1_000_000
 HOUR = 3_600_000
@@ -161,3 +163,15 @@ async def test_a_dead_broker_is_a_reason_to_try_later_and_nothing_is_indexed(dat
         await alone.put([letter()])
     assert await listed(alone) == []
     alone.close()
+
+
+async def test_a_producer_that_librdkafka_gave_up_is_replaced(database: Database, kafka: Broker) -> None:
+    database.execute("TRUNCATE dead_letter_by_day")
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+    Topics(config).create([DEAD_LETTERS], 1, 1)
+    letters = CassandraDeadLetters(database, config, lambda: NOW)
+    with without_idempotence(config), pytest.raises(TryLater, match="kafka"):
+        await letters.put([letter()])
+    await letters.put([letter()])
+    assert len(await listed(letters)) == 1
+    letters.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
 
 from inventorybot.adapters.kafka import KafkaPublisher, Topics
 from inventorybot.adapters.memory.publisher import MemoryPublisher
@@ -16,6 +17,7 @@ from inventorybot.wire.codec import Message
 from inventorybot.wire.topics import LEVELS, TOPICS
 from services.local.checks import free_ports
 from services.local.kafka import Broker
+from tests.conftest import without_idempotence
 
 TOPIC = LEVELS.name
 HEADERS = [("ce_id", b"1"), ("ce_id", b"2"), ("empty", b"")]
@@ -84,3 +86,18 @@ async def test_without_a_broker_it_says_try_later(kind: str) -> None:
     with pytest.raises(TryLater) as refused:
         await made.publish([Message(TOPIC, b"k", b"v", [])])
     assert refused.value.part == "kafka"
+
+
+async def test_a_producer_that_librdkafka_gave_up_is_replaced(kafka: Broker) -> None:
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+    Topics(config).create(TOPICS, 6, 1)
+    with without_idempotence(config):
+        made = KafkaPublisher(config, timeout_s=20)
+        for _ in range(2):  # as many as are asked for, each told
+            with pytest.raises(TryLater) as refused:
+                await made.publish([Message(TOPIC, b"given-up", b"v", [])] * 3)
+            assert refused.value.part == "kafka"
+    async for attempt in AsyncRetrying(retry=retry_if_exception_type(TryLater), stop=stop_after_delay(20)):
+        with attempt:
+            await made.publish([Message(TOPIC, b"given-up", b"v", [])])
+    made.close()

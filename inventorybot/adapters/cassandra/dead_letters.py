@@ -18,6 +18,7 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from inventorybot.adapters.cassandra.session import Database, ms
+from inventorybot.adapters.kafka import drain
 from inventorybot.adapters.kafka_log import KafkaLog
 from inventorybot.clock import now_ms
 from inventorybot.domain.days import DAY_MS, day_of
@@ -59,7 +60,7 @@ class CassandraDeadLetters:
     """
 
     def __init__(self, database: Database, config: Mapping[str, Any], clock: Callable[[], int] = now_ms) -> None:
-        self._db, self._config, self._clock = database, dict(config), clock
+        self._db, self._config, self._clock = database, config, clock
         self._log = KafkaLog(config)
         self._producer: Producer | None = None
         self._lock = threading.Lock()
@@ -157,9 +158,10 @@ class CassandraDeadLetters:
                         on_delivery=partial(delivered, i),
                     )  # fmt: skip
                     if i % 1000 == 999:
-                        self._producer.flush(ACK_TIMEOUT_S)
-                self._producer.flush(ACK_TIMEOUT_S + 1)
+                        drain(self._producer, ACK_TIMEOUT_S)
+                drain(self._producer, ACK_TIMEOUT_S + 1)
             except (KafkaException, BufferError) as error:
+                self._producer = None  # librdkafka may have given it up for good
                 raise TryLater("kafka", str(error)) from error
         failed = next((r for r in results.values() if not isinstance(r, int)), None)
         if failed is not None or len(results) < len(letters):
