@@ -50,7 +50,6 @@ class TrainConfig:
     drop_connect: float = 0.2
     loss: Loss = "soft"
     rps_weight: float = 0.3  # weight of the ranked probability score beside the cross-entropies
-    class_weight: float = 0.0  # bins weigh (1 / frequency of their count) to this power; 0: all alike
     crop: float = 0.85  # least part of a picture's width, and of its height, that training shows
     kinds_weight: float = 0.5  # weight of a second question, how many different products; it is asked in training only
     flip: bool = False  # count the mirrored picture too, and average: twice the time

@@ -138,43 +138,59 @@ def _cell(it: Interval) -> str:
 def search(config: TrainConfig, file: Path, out: Path, *, trials: int, say: Say) -> TrainConfig:
     """Looks for the options with the least negative log-likelihood, for so many trials in all; returns the best.
 
-    Args: file: an option, or `epochs`, to `{low, high, log}` (a range of its type) or to a list of choices.
+    The first trial has the options as they are. Several processes may search in one `out` together.
+
+    Args: file: `[base]` options for all, and `[ranges]`: an option, or `epochs`, to `{low, high, log}` (a range of its type)
+        or to a list of choices.
     Raises: SetupError: an option is not there, or its entry is neither.
     """
     import optuna
 
-    space = read_space(config, file)
+    base, space = read_space(config, file)
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(f"sqlite:///{out.resolve() / 'trials.db'}")
-    study = optuna.create_study(
-        study_name="count", storage=storage, load_if_exists=True, sampler=optuna.samplers.TPESampler(seed=config.seed)
-    )
+    study = optuna.create_study(study_name="count", storage=storage, load_if_exists=True)
+    first = not study.trials
+    if first:
+        study.enqueue_trial(_as_they_are(base, space))
+    # who joins or goes on draws anew, not the same once more, and keeps away from what others are at
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed if first else None, constant_liar=True)
 
     def objective(trial: optuna.Trial) -> float:
         options = {name: _suggest(trial, name, entry) for name, entry in space.items()}
         say(f"trial {trial.number}: {options}")
-        one = _with(config, options, file)
+        one = _with(base, options, file)
         found = answers(one, [run(one, out / f"trial-{trial.number:03}", say=say)]).figures()
         for name, it in found.items():
             trial.set_user_attr(name, it["value"])
         return found["nll"]["value"]
 
+    def keep(study: optuna.Study, _: object) -> None:
+        done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        _write_trials(done, [*space], out / "trials.csv")
+        best = asdict(_with(base, study.best_params, file)) | {"bins": []}
+        (out / "best.json").write_text(json.dumps(best, indent=1) + "\n")
+        if len(done) >= trials:
+            study.stop()
+
     try:
-        done = sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
-        study.optimize(objective, n_trials=max(0, trials - done))
-        _write_trials(study.trials, [*space], out / "trials.csv")
-        best = _with(config, study.best_params, file)
-        (out / "best.json").write_text(json.dumps(asdict(best) | {"bins": []}, indent=1) + "\n")
-        say(f"best: {study.best_params}, NLL {study.best_value:.4f}")
+        done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if len(done) < trials:
+            study.optimize(objective, callbacks=[keep])
+        say(f"best: trial {study.best_trial.number}, {study.best_params}, NLL {study.best_value:.4f}")
+        return _with(base, study.best_params, file)
     finally:
         storage.engine.dispose()
-    return best
 
 
-def read_space(config: TrainConfig, file: Path) -> dict[str, Any]:
-    """The ranges and choices of a search. Raises: SetupError: as `search` says."""
-    space = read_table(file)
+def read_space(config: TrainConfig, file: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """The options for all trials, and the ranges and choices of a search. Raises: SetupError: as `search` says."""
+    table = read_table(file)
+    base = changed(config, table.get("base", {}), f"{file}, base")
+    space: dict[str, Any] = table.get("ranges", {})
+    if not space:
+        raise SetupError(f"{file} has no [ranges]: name at least one option to look for")
     for name, entry in space.items():
         if isinstance(entry, list) and entry:
             tried = entry
@@ -185,8 +201,18 @@ def read_space(config: TrainConfig, file: Path) -> dict[str, Any]:
                 f"{file}: {name} must be a list of choices, or a range such as {{low = 1e-4, high = 1e-2, log = true}}"
             )
         for value in tried:
-            _with(config, {name: value}, file)
-    return space
+            _with(base, {name: value}, file)
+    return base, space
+
+
+def _as_they_are(config: TrainConfig, space: dict[str, Any]) -> dict[str, Any]:
+    """The options of a search as they are without it, of those that its ranges and choices hold."""
+    now = asdict(config) | {"epochs": config.epochs}
+    return {
+        name: now[name]
+        for name, entry in space.items()
+        if (now[name] in entry if isinstance(entry, list) else entry["low"] <= now[name] <= entry["high"])
+    }
 
 
 def _with(config: TrainConfig, options: dict[str, Any], file: Path) -> TrainConfig:
@@ -206,9 +232,9 @@ def _suggest(trial: Any, name: str, entry: Any) -> Any:
 
 
 def _write_trials(trials: list[Any], options: list[str], path: Path) -> None:
+    """The best first."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", "state", *options, *COLUMNS])
-        for t in trials:
-            row = [*(t.params.get(o, "") for o in options), *(t.user_attrs.get(c, "") for c in COLUMNS)]
-            writer.writerow([t.number, t.state.name, *row])
+        writer.writerow(["trial", *options, *COLUMNS])
+        for t in sorted(trials, key=lambda t: t.value):
+            writer.writerow([t.number, *(t.params[o] for o in options), *(t.user_attrs[c] for c in COLUMNS)])

@@ -28,26 +28,18 @@ def soft_labels(labels: Tensor) -> Tensor:
     return torch.softmax(-((k - labels[:, None]) ** 2) / (2 * width**2), dim=1)
 
 
-def class_weights(labels: Tensor, power: float) -> Tensor:
-    """Weight of each count (21,): (1 / its frequency) ** power, with a mean of 1 over the bins; 1 for counts not there."""
-    n = torch.bincount(labels, minlength=CLASSES).double()
-    weight = torch.where(n > 0, n.clamp_min(1) ** -power, 0.0)
-    weight = weight * n.sum() / (weight * n).sum()
-    return torch.where(n > 0, weight, 1.0).float()
-
-
 def ranked_probability(p: Tensor, labels: Tensor) -> Tensor:
     """(B,) ranked probability scores, unnormalised: grow with the distance of a miss (Epstein 1969). p (B, 21)."""
     apart = p.cumsum(1) - F.one_hot(labels, CLASSES).cumsum(1)  # (B, 21)
     return apart.square().sum(1)
 
 
-def loss_of(scores: Tensor, labels: Tensor, config: TrainConfig, weights: Tensor) -> Tensor:
-    """What a batch costs under a configuration: scores (B, 21), labels (B,), weights (21,) of counts."""
+def loss_of(scores: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
+    """What a batch costs under a configuration: scores (B, 21), labels (B,)."""
     logs = scores.log_softmax(1)  # (B, 21)
     target = soft_labels(labels) if config.loss == "soft" else F.one_hot(labels, CLASSES).to(logs.dtype)
     each = -(target * logs).sum(1) + config.rps_weight * ranked_probability(logs.exp(), labels)  # (B,)
-    return (each * weights[labels]).mean()
+    return each.mean()
 
 
 def training_outputs(config: TrainConfig) -> int:

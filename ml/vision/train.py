@@ -30,7 +30,7 @@ from ml.vision.augment import augment, load_pixels, normalise
 from ml.vision.config import TrainConfig, changed
 from ml.vision.data import Bin, data_hash, read_bins, read_jpegs
 from ml.vision.distributed import World, joined, processes
-from ml.vision.losses import CLASSES, KINDS, class_weights, counts_only, loss_of
+from ml.vision.losses import CLASSES, KINDS, counts_only, loss_of
 from ml.vision.pretrained import fresh_network, frozen_parts
 from ml.vision.render import render_bins
 
@@ -110,7 +110,6 @@ class Trainer:
         self.net = fresh_network(config).to(self.device)
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimizer = optimizer_of(config, self.net)
-        self.weights = class_weights(train.labels, config.class_weight).to(self.device)
         self.epoch, self.step = 0, 0
         self.pixels: tuple[int, Tensor] = (0, torch.empty(0))
         self._learnt = {name for name, p in self.net.named_parameters() if p.requires_grad}
@@ -169,7 +168,7 @@ class Trainer:
     def _loss(self, scores: Tensor, rows: Tensor) -> Tensor:
         """What the answers (B, outputs) to some training pictures (B,) cost."""
         config, train = self.config, self.train
-        total = loss_of(scores[:, :CLASSES], train.labels[rows].to(self.device), config, self.weights)
+        total = loss_of(scores[:, :CLASSES], train.labels[rows].to(self.device), config)
         if config.kinds_weight:
             total = total + config.kinds_weight * F.cross_entropy(
                 scores[:, CLASSES:], train.kinds[rows].to(self.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from inventorybot.errors import SetupError
 from ml.vision import experiments
-from ml.vision.config import TrainConfig, changed
+from ml.vision.config import TrainConfig, changed, read_config
 from ml.vision.evaluate import surprisal
 from ml.vision.render import write_bins
 from ml.vision.train import run
@@ -89,21 +90,59 @@ def test_a_wrong_variant_is_named_before_anything_is_trained(
         experiments.ablate(base, tmp_path / "variants.toml", tmp_path / "out", lambda _: None)
 
 
-def test_a_search_keeps_its_table_and_goes_on_where_it_stopped(base: TrainConfig, tmp_path: Path) -> None:
-    file = tmp_path / "ranges.toml"
+def test_a_search_begins_with_the_options_as_they_are_keeps_its_table_and_goes_on_where_it_stopped(
+    base: TrainConfig, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "ranges.toml", tmp_path / "out"
     file.write_text(
-        'lr = { low = 1e-4, high = 1e-2, log = true }\nloss = ["soft", "cross-entropy"]\nepochs = { low = 1, high = 2 }\n'
+        "[base]\ndropout = 0.2\n[ranges]\nlr = { low = 1e-4, high = 1e-2, log = true }\n"
+        'loss = ["soft", "cross-entropy"]\nepochs = { low = 1, high = 2 }\n'
     )
-    for trials in (1, 2):
-        best = experiments.search(base, file, tmp_path / "out", trials=trials, say=lambda _: None)
+    for trials in (1, 3, 2):
+        best = experiments.search(base, file, out, trials=trials, say=lambda _: None)
+    rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
+    assert sorted(row["trial"] for row in rows) == ["0", "1", "2"]
+    (first,) = (row for row in rows if row["trial"] == "0")
+    assert (float(first["lr"]), first["loss"], first["epochs"]) == (base.lr, base.loss, "1")
+    assert [float(row["nll"]) for row in rows] == sorted(float(row["nll"]) for row in rows)
+    assert (best.lr, best.loss) == (pytest.approx(float(rows[0]["lr"])), rows[0]["loss"])
+    assert (best.phases, best.dropout) == (((32, int(rows[0]["epochs"])),), 0.2)
+    assert read_config(out / "best.json") == replace(best, bins=())
+
+
+def test_two_that_search_together_try_different_things(base: TrainConfig, tmp_path: Path) -> None:
+    file = tmp_path / "ranges.toml"
+    file.write_text("[ranges]\nlr = { low = 1e-4, high = 1e-2, log = true }\n")
+
+    def look(trials: int) -> None:
+        experiments.search(base, file, tmp_path / "out", trials=trials, say=lambda _: None)
+
+    look(1)
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(look, [5, 5]))
     rows = list(csv.DictReader((tmp_path / "out" / "trials.csv").read_text().splitlines()))
-    assert [row["trial"] for row in rows] == ["0", "1"]
-    least = min(rows, key=lambda row: float(row["nll"]))
-    assert (best.lr, best.loss) == (pytest.approx(float(least["lr"])), least["loss"])
-    assert best.phases == ((32, int(least["epochs"])),)
-    file.write_text("lr = 3\n")
-    with pytest.raises(SetupError, match="list of choices, or a range"):
-        experiments.search(base, file, tmp_path / "other", trials=1, say=lambda _: None)
+    assert len(rows) in {5, 6}  # the other may be at one when the fifth is done
+    assert len({row["lr"] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[ranges]\nlr = 3\n", "list of choices, or a range"),
+        ("[ranges]\nlr = []\n", "list of choices, or a range"),
+        ("[ranges]\nspeed = [1, 2]\n", "no option speed"),
+        ("[ranges]\nlr = { low = -1.0, high = 1.0 }\n", "above 0"),
+        ("lr = [1.0]\n", "no .*ranges"),
+        ("[base]\nspeed = 1\n", "no option speed"),
+    ],
+)
+def test_a_wrong_range_is_named_before_anything_is_trained(
+    base: TrainConfig, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "ranges.toml").write_text(text)
+    with pytest.raises(SetupError, match=words):
+        experiments.search(base, tmp_path / "ranges.toml", tmp_path / "out", trials=1, say=lambda _: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_bins_too_few_to_compare_on_are_said_so(base: TrainConfig, tmp_path: Path) -> None:
