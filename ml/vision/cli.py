@@ -25,7 +25,7 @@ CHUNK = 256
 SHOWN = 50
 """Rows of the table on the terminal; --out has them all."""
 
-SHOWN_METRICS = ("accuracy", "macro_f1", "within_one", "rmse", "mae", "nll", "ece", "half_coverage")
+SHOWN_METRICS = ("accuracy", "macro_f1", "within_one", "rmse", "mae", "nll", "ece", "ece_if_honest", "half_coverage")
 
 
 def count(

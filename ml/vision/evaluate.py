@@ -75,6 +75,13 @@ def ece(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> flo
     return float(sum(gaps) / len(confidence))
 
 
+def ece_if_honest(confidence: Floats, seed: int = 0) -> Interval:
+    """The `ece` of a model that is right exactly as often as it says: above 0, for pictures are few. 1000 draws."""
+    rng = np.random.default_rng(seed)
+    draws = [ece(confidence, rng.random(len(confidence)) < confidence) for _ in range(RESAMPLES)]
+    return interval(float(np.mean(draws)), draws)
+
+
 def intervals(
     p: npt.NDArray[Any], y: Ints, groups: Sequence[str], seed: int = 0, *,
     of: Callable[[npt.NDArray[Any], Ints], dict[str, float]] = metrics,

@@ -18,7 +18,7 @@ from inventorybot.errors import SetupError
 from ml.vision import conformal
 from ml.vision.alerts import REACH, alert_view, suspicion
 from ml.vision.data import Bin
-from ml.vision.evaluate import Floats, Ints, at_coverage, intervals, of_guesses, restrict
+from ml.vision.evaluate import Floats, Ints, at_coverage, ece_if_honest, intervals, of_guesses, restrict
 
 FEW = 5
 """Others report on bins of 0 to 5 items."""
@@ -63,7 +63,11 @@ def judged(model: CountModel, bins: Sequence[Bin], p: Floats, train: Iterable[Bi
     return {
         "model": f"{model.name}-{model.version}",
         "pictures": len(y),
-        "metrics": {name: intervals(q, y[rows], [groups[i] for i in rows], seed) for name, (rows, q) in views.items()},
+        "metrics": {
+            name: intervals(q, y[rows], [groups[i] for i in rows], seed)
+            | {"ece_if_honest": ece_if_honest(q.max(1), seed)}
+            for name, (rows, q) in views.items()
+        },
         "baselines": _baselines(bins, y, groups, few, labels, model.class_prior, seed),
         "alerts": alert_view(suspects, groups, seed),
         "sets": {c: conformal.measured(p, y, t) for c, t in model.card.conformal.items()},

@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from ml.figures import data_uri, svg
 from ml.vision.judge import SHARES
 
-PERCENT = ("accuracy", "macro_f1", "within_one", "half_coverage", "ece")
+PERCENT = ("accuracy", "macro_f1", "within_one", "half_coverage", "ece", "ece_if_honest")
 TITLES = {
     "accuracy": "accuracy", "macro_f1": "macro F1", "within_one": "within one", "rmse": "RMSE, items",
-    "mae": "MAE, items", "nll": "NLL, nats", "ece": "ECE", "half_coverage": "accuracy at 50 % coverage",
+    "mae": "MAE, items", "nll": "NLL, nats", "ece": "ECE", "ece_if_honest": "ECE, were it right as often as it says",
+    "half_coverage": "accuracy at 50 % coverage",
     "recall_1": "recall of ±1", "recall_2": "recall of ±2", "recall_3+": "recall of ±3 to ±5",
     "precision_20": "precision, 20 alerts", "precision_50": "precision, 50 alerts",
     "precision_100": "precision, 100 alerts",
@@ -108,7 +109,8 @@ th {font-weight: 600; border-bottom: 2px solid #8c959f} .wide {overflow-x: auto}
 figure {margin: 0} figure img {width: 100%; height: 11rem; object-fit: cover; border-radius: 4px} p.note {color: #57606a}
 </style></head><body>
 <h1>{{ found.model }}, judged</h1><p>{{ about }}</p>
-<p class="note">In brackets: 95 % interval, bootstrap over pair groups. ECE leans upward under resampling.</p>
+<p class="note">In brackets: 95 % interval, bootstrap over pair groups. ECE leans upward under resampling, and is above 0 on few
+pictures even of a model that is right as often as it says.</p>
 <h2>Metrics</h2><div class="wide"><table><tr><th></th>{% for view in found.metrics %}<th>{{ view }}</th>{% endfor %}</tr>
 {% for name in found.metrics["all counts"] %}<tr><td>{{ titles[name] }}</td>
 {% for view in found.metrics.values() %}<td>{{ cell(name, view[name]) }}</td>{% endfor %}</tr>{% endfor %}</table></div>

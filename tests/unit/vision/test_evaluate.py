@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from ml.vision.evaluate import at_coverage, ece, fit_temperature, intervals, macro_f1, metrics, of_guesses, restrict
+from ml.vision.evaluate import (
+    at_coverage,
+    ece,
+    ece_if_honest,
+    fit_temperature,
+    intervals,
+    macro_f1,
+    metrics,
+    of_guesses,
+    restrict,
+)
 
 
 def test_counts_that_miss_by_0_1_and_3() -> None:
@@ -38,6 +48,16 @@ def test_calibration_error_is_the_gap_of_each_bin_weighted_by_its_share() -> Non
     # two bins: 0.9 confident and right 1 of 2: gap 0.4; 0.5 confident and right 2 of 2: gap 0.5; half of the pictures each
     right = np.array([True, False, True, True])
     assert ece(np.array([0.9, 0.9, 0.5, 0.5]), right) == pytest.approx(0.5 * 0.4 + 0.5 * 0.5)
+
+
+def test_the_calibration_error_of_an_honest_model_is_above_0_on_few_pictures_and_vanishes_on_many() -> None:
+    rng = np.random.default_rng(2)
+    few, many = (ece_if_honest(rng.uniform(0.2, 0.9, n)) for n in (200, 20_000))
+    assert few["low"] > 0.02
+    assert many["high"] < 0.02
+    confidence = rng.uniform(0.2, 0.9, 200)
+    said, by_chance = (ece(confidence, rng.random(200) < share) for share in (confidence, confidence / 2))
+    assert said < ece_if_honest(confidence)["high"] < by_chance
 
 
 def test_a_distribution_told_that_there_are_at_most_1_is_renormalised() -> None:
