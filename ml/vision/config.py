@@ -31,27 +31,27 @@ class TrainConfig:
     calibration: float = (
         0.06  # share of the training pair groups that is kept back, for temperature and prediction sets
     )
-    phases: tuple[tuple[int, int], ...] = ((128, 3), (160, 5))  # (px, epochs): a smaller picture first is faster
+    phases: tuple[tuple[int, int], ...] = ((128, 2), (160, 4))  # (px, epochs): a smaller picture first is faster
     eval_px: int = 160  # as trained at: a third more costs 0.09 nats (docs/count-model.md)
     head_epochs: int = 0  # first epochs in which only the last layer learns
     frozen_blocks: int = (
         3  # EfficientNets: stem and first blocks keep ImageNet's edges: half the time of a step, measured
     )
-    lower_lr: float = 1.0  # learning rate below the last layer, as a share of lr
+    lower_lr: float = 0.6  # learning rate below the last layer, as a share of lr
     batch: int = 32  # over all processes
     optimizer: Optimizer = "adamw"
-    lr: float = 7.0e-4
+    lr: float = 3.2e-3
     momentum: float = 0.9  # of sgd
     restarts: int = 0  # times the cosine schedule starts again (SGDR, Loshchilov & Hutter 2017); 0: one descent
     warmup: float = 0.05  # share of all steps
-    weight_decay: float = 0.03
+    weight_decay: float = 0.025
     ema: float = 0.998  # per step: remembers about two epochs
-    dropout: float = 0.3
+    dropout: float = 0.25
     drop_connect: float = 0.2
     loss: Loss = "soft"
-    rps_weight: float = 0.3  # weight of the ranked probability score beside the cross-entropies
-    crop: float = 0.85  # least part of a picture's width, and of its height, that training shows
-    kinds_weight: float = 0.5  # weight of a second question, how many different products; it is asked in training only
+    rps_weight: float = 0.75  # weight of the ranked probability score beside the cross-entropies
+    crop: float = 0.9  # least part of a picture's width, and of its height, that training shows
+    kinds_weight: float = 1.0  # weight of a second question, how many different products; it is asked in training only
     flip: bool = False  # count the mirrored picture too, and average: twice the time
     seed: int = 1
     max_steps: int | None = None  # steps an epoch at most, for tests
