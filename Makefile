@@ -51,7 +51,7 @@ fix: $(READY) ## let ruff repair what it can
 bench: $(READY) ## measure the ledger, the count model and memory on this machine (B=planning, B="batch --series 1000", B=--help …)
 	@exec $(BIN)/python -m benchmarks $(B)
 
-train-count: $(READY) ## train the count model anew: TRAIN="--bins BINS.zip" (hours on a CPU)
+train-count: $(READY) ## train the count model anew: TRAIN="--bins BINS.zip" (an hour on two cores)
 	@exec $(BIN)/inventorybot train count --members 2 --out runs/count --resume $(TRAIN)
 
 clean: ## remove what building and testing left (not .venv, not .data)
